@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Front door of qemu-colo: each target prepares whatever it needs.
+# The work is done by the scripts in mk/, everything generated is in build/.
+#
+# Variables:  V=1 full output   QEMU_SRC=DIR build on this QEMU 7.2 tree
+#   JOBS=N parallel jobs        ACCEL=kvm tests may use KVM (default: tcg)
+#   FORCE=1 drop hand edits made in build/src   PACKAGES=no install nothing
+#   DEMO_ARGS='...' options for 'colo demo'     DESTDIR=... for install
+
+MAKEFLAGS += --no-print-directory
+export V QEMU_SRC JOBS ACCEL FORCE PACKAGES DESTDIR
+
+# What the demo needs; everything else is built when a test asks for it.
+NINJA_DEMO = qemu-system-x86_64 qemu-img qemu-io qemu-nbd \
+             contrib/colo/colo tests/colo/guest/guestd
+# meson knows what a test needs, except for programs that QEMU's own tests call
+# by their names
+NINJA_CHECK = tests/unit/test-replication storage-daemon/qemu-storage-daemon
+SUITES = colo-unit colo-qtest colo-upstream colo-system
+SUITES_MATRIX = colo-matrix
+
+out = build/out
+guest = build/guest
+
+.PHONY: build demo check check-matrix lint lint-selftest refresh tree \
+        packages guest install clean help
+
+build: ## build QEMU with the overlay, and colo (the default)
+	@mk/packages build
+	@mk/build $(NINJA_DEMO)
+
+demo: build guest ## show a pair surviving the death of either side
+	@exec $(out)/contrib/colo/colo demo --qemu $(out)/qemu-system-x86_64 \
+	    --qemu-img $(out)/qemu-img --kernel $(guest)/vmlinuz \
+	    --initrd $(guest)/initrd.img $(DEMO_ARGS)
+
+check: build guest ## run the tests; the last line is their verdict
+	@NINJA_ALSO="$(NINJA_CHECK)" mk/check $(SUITES)
+
+check-matrix: build guest ## run the whole cycle on every machine, disk and NIC
+	@mk/check $(SUITES_MATRIX)
+
+lint: ## check patches, scripts and C style
+	@mk/packages build lint
+	@mk/lint
+
+lint-selftest: ## check the build scripts and the lint rules themselves
+	@mk/packages build lint
+	@mk/selftest
+
+refresh: ## write edits made with quilt in build/src back to patches/
+	@mk/packages build
+	@mk/refresh
+
+tree: ## prepare build/src only
+	@mk/packages build
+	@mk/tree
+
+guest: build
+	@mk/packages build run
+	@mk/guest $(guest) $(out)/tests/colo/guest/guestd
+
+install: build ## install under DESTDIR/usr/local
+	@mk/install
+
+packages: ## install all the packages that any target needs
+	@mk/packages build run lint
+
+clean: ## remove everything generated (downloads too)
+	rm -rf build
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
