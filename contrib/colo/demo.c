@@ -1,0 +1,213 @@
+/*
+ * colo demo: the product shown to a person, in about a minute
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "qapi/qmp/qjson.h"
+#include "qapi/qmp/qnum.h"
+#include "commands.h"
+#include "sandbox.h"
+#include "scenario.h"
+
+typedef struct Demo {
+    ScenarioConfig config;
+    bool json;
+    bool keep;
+} Demo;
+
+static bool demo_parse(Demo *demo, int argc, char **argv)
+{
+    ScenarioConfig *c = &demo->config;
+    gboolean json = false, keep = false, busy = false;
+    GOptionEntry entries[] = {
+        { "qemu", 0, 0, G_OPTION_ARG_FILENAME, &c->qemu,
+          "The qemu-system-x86_64 to show", "FILE" },
+        { "qemu-img", 0, 0, G_OPTION_ARG_FILENAME, &c->qemu_img,
+          "The qemu-img of the same build", "FILE" },
+        { "kernel", 0, 0, G_OPTION_ARG_FILENAME, &c->kernel,
+          "The guest's kernel", "FILE" },
+        { "initrd", 0, 0, G_OPTION_ARG_FILENAME, &c->initrd,
+          "The guest's initial RAM disk, with guestd inside", "FILE" },
+        { "cycles", 0, 0, G_OPTION_ARG_INT, &c->cycles,
+          "Rounds of two failovers each (1)", "N" },
+        { "machine", 0, 0, G_OPTION_ARG_STRING, &c->machine,
+          "pc or q35 (pc)", "NAME" },
+        { "nic", 0, 0, G_OPTION_ARG_STRING, &c->nic,
+          "rtl8139, e1000 or virtio-net (rtl8139)", "NAME" },
+        { "disk", 0, 0, G_OPTION_ARG_STRING, &c->disk,
+          "ide, virtio-blk or virtio-scsi (ide)", "NAME" },
+        { "smp", 0, 0, G_OPTION_ARG_INT, &c->smp,
+          "CPUs of the guest (1)", "N" },
+        { "accel", 0, 0, G_OPTION_ARG_STRING, &c->accel,
+          "tcg or kvm (tcg)", "NAME" },
+        { "memory", 0, 0, G_OPTION_ARG_INT, &c->memory_mib,
+          "RAM of the guest (256)", "MIB" },
+        { "disk-size", 0, 0, G_OPTION_ARG_INT, &c->disk_mib,
+          "Size of its disk (256)", "MIB" },
+        { "interval", 0, 0, G_OPTION_ARG_INT, &c->interval_ms,
+          "Longest time between two checkpoints (500)", "MS" },
+        { "busy", 0, 0, G_OPTION_ARG_NONE, &busy,
+          "Keep the guest's RAM and disk busy", NULL },
+        { "keep", 0, 0, G_OPTION_ARG_NONE, &keep,
+          "Leave logs, consoles and disks, and say where", NULL },
+        { "json", 0, 0, G_OPTION_ARG_NONE, &json,
+          "Write the timeline as one JSON object per line", NULL },
+        { }
+    };
+    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+    g_autoptr(GError) gerr = NULL;
+
+    g_option_context_set_summary(context,
+        "Starts a protected pair on this machine, kills one host, then the\n"
+        "other, and shows that a client's connection and the disk live on.");
+    g_option_context_add_main_entries(context, entries, NULL);
+    if (!g_option_context_parse(context, &argc, &argv, &gerr)) {
+        fprintf(stderr, "colo demo: %s; see colo demo --help\n",
+                gerr->message);
+        return false;
+    }
+    if (argc > 1) {
+        fprintf(stderr, "colo demo: '%s' is not an option; see colo demo "
+                "--help\n", argv[1]);
+        return false;
+    }
+    demo->json = json;
+    demo->keep = keep;
+    c->busy = busy;
+    return true;
+}
+
+static bool demo_check_file(const char *option, const char *path, int mode)
+{
+    if (!path) {
+        fprintf(stderr, "colo demo: --%s is needed ('make demo' gives it)\n",
+                option);
+        return false;
+    }
+    if (access(path, mode)) {
+        fprintf(stderr, "colo demo: --%s %s: %s\n", option, path,
+                strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+static bool demo_check_number(const char *option, int value, int min, int max)
+{
+    if (value < min || value > max) {
+        fprintf(stderr, "colo demo: --%s must be between %d and %d\n",
+                option, min, max);
+        return false;
+    }
+    return true;
+}
+
+static bool demo_check(const ScenarioConfig *c)
+{
+    return demo_check_file("qemu", c->qemu, X_OK) &&
+           demo_check_file("qemu-img", c->qemu_img, X_OK) &&
+           demo_check_file("kernel", c->kernel, R_OK) &&
+           demo_check_file("initrd", c->initrd, R_OK) &&
+           demo_check_number("cycles", c->cycles, 1, 1000000) &&
+           demo_check_number("smp", c->smp, 1, 64) &&
+           demo_check_number("memory", c->memory_mib, 128, 1 << 20) &&
+           demo_check_number("disk-size", c->disk_mib, 256, 1 << 20) &&
+           demo_check_number("interval", c->interval_ms, 10, 1000000);
+}
+
+static QDict *demo_result(const ScenarioReport *r, const char *error)
+{
+    QDict *dict = qdict_new();
+
+    qdict_put_bool(dict, "passed", !error);
+    if (error) {
+        qdict_put_str(dict, "error", error);
+    }
+    qdict_put_int(dict, "records", r->records);
+    qdict_put(dict, "longest-gap-ms", qnum_from_double(r->gap_ms));
+    qdict_put_int(dict, "checkpoints", r->checkpoints);
+    qdict_put_int(dict, "failovers", r->failovers);
+    qdict_put(dict, "longest-failover-ms", qnum_from_double(r->failover_ms));
+    qdict_put_int(dict, "joins", r->joins);
+    qdict_put_int(dict, "disk-blocks-verified", r->blocks);
+    qdict_put_bool(dict, "disks-equal", r->disks_equal);
+    return dict;
+}
+
+static char *demo_verdict(const ScenarioReport *r, const char *error)
+{
+    if (error) {
+        return g_strdup_printf("\nFAILED: %s", error);
+    }
+    return g_strdup_printf(
+        "\nPASSED\n"
+        "  hosts killed          %d, and %d times protected\n"
+        "  client                %" PRIu64 " records in order, on one "
+        "connection\n"
+        "  longest gap           %.0f ms (kill to next record: %.0f ms)\n"
+        "  checkpoints           %" PRIu64 "\n"
+        "  acknowledged writes   %u blocks, all there\n"
+        "  disks of both hosts   equal",
+        r->failovers, r->joins, r->records, r->gap_ms, r->failover_ms,
+        r->checkpoints, r->blocks);
+}
+
+/* Inside the sandbox. */
+static int demo_run(void *opaque, const char *dir)
+{
+    Demo *demo = opaque;
+    Timeline *timeline = timeline_new(demo->json ? TIMELINE_JSON : TIMELINE_PEOPLE);
+    ScenarioReport report;
+    Error *err = NULL;
+    const char *error = NULL;
+    g_autofree char *verdict = NULL;
+
+    timeline_event(timeline, "begin", "two hosts, %s and %s, one guest: %s, "
+                   "%s, %s, %d MiB, %d CPU, %s", "127.0.0.1", "127.0.0.2",
+                   demo->config.machine, demo->config.nic, demo->config.disk,
+                   demo->config.memory_mib, demo->config.smp,
+                   demo->config.accel);
+    if (!scenario_run(&demo->config, timeline, dir, &report, &err)) {
+        error = error_get_pretty(err);
+    }
+    if (demo->keep) {
+        timeline_event(timeline, "kept", "logs and disks stay in %s", dir);
+    }
+    verdict = demo_verdict(&report, error);
+    timeline_result(timeline, verdict, demo_result(&report, error));
+    timeline_free(timeline);
+    if (error && !demo->keep) {
+        g_autofree char *path = g_strdup_printf("%s/dump.txt", dir);
+        g_autofree char *dump = NULL;
+
+        if (g_file_get_contents(path, &dump, NULL, NULL)) {
+            fprintf(stderr, "%s\n", dump);
+        }
+        fprintf(stderr, "colo demo: run it again with --keep to have all "
+                "logs\n");
+    }
+    error_free(err);
+    return error ? 1 : 0;
+}
+
+int colo_demo(int argc, char **argv)
+{
+    Demo demo = { };
+    Error *err = NULL;
+    int status;
+
+    scenario_defaults(&demo.config);
+    if (!demo_parse(&demo, argc, argv) || !demo_check(&demo.config)) {
+        return 2;
+    }
+    status = sandbox_run("colo-demo", demo.keep, demo_run, &demo, &err);
+    if (status < 0) {
+        fprintf(stderr, "colo demo: %s\n", error_get_pretty(err));
+        error_free(err);
+        return 2;
+    }
+    return status;
+}

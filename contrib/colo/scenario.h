@@ -1,0 +1,65 @@
+/*
+ * Scenario: the life of a pair through several deaths
+ *
+ * One round: protected; the primary is killed, the secondary takes over, a
+ * new one joins; protected; the secondary is killed, the primary goes on, a
+ * new one joins; protected.  All the time one TCP connection carries
+ * numbered records, and disk writes which the guest has acknowledged are
+ * checked after each failover.  "colo demo" shows it; the tests of the whole
+ * system run it with the guest kept busy.
+ *
+ * To be called inside the sandbox (sandbox.h).
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef COLO_SCENARIO_H
+#define COLO_SCENARIO_H
+
+#include "qapi/error.h"
+#include "timeline.h"
+
+typedef struct ScenarioConfig {
+    const char *qemu;
+    const char *qemu_img;
+    const char *kernel;
+    const char *initrd;
+    const char *machine;     /* a choice of the procedure's */
+    const char *nic;         /* likewise */
+    const char *disk;        /* likewise */
+    const char *accel;       /* tcg or kvm */
+    int smp;
+    int memory_mib;
+    int disk_mib;
+    int interval_ms;         /* between two checkpoints */
+    int cycles;              /* rounds as above */
+    int record_us;           /* between two records */
+    int dwell_ms;            /* time to be looked at when protected */
+    bool busy;               /* keep the guest's RAM and disk busy */
+} ScenarioConfig;
+
+/* What was found; valid as far as it got where the scenario failed. */
+typedef struct ScenarioReport {
+    uint64_t records;        /* received in order on one connection */
+    double gap_ms;           /* the longest without a record */
+    uint64_t checkpoints;
+    int failovers;
+    double failover_ms;      /* the longest from a kill to a record */
+    int joins;
+    unsigned blocks;         /* acknowledged disk writes, verified */
+    bool disks_equal;        /* both hosts' images, at the end */
+} ScenarioReport;
+
+/* The values that most people want; the paths are left NULL. */
+void scenario_defaults(ScenarioConfig *config);
+
+/*
+ * Runs it in the empty directory @dir.  False with @errp set on the first
+ * thing that is not as it must be; then @dir/dump.txt tells about both
+ * sides.
+ */
+bool scenario_run(const ScenarioConfig *config, Timeline *timeline,
+                  const char *dir, ScenarioReport *report, Error **errp);
+
+#endif
