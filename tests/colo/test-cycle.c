@@ -1,0 +1,124 @@
+/*
+ * The whole documented cycle with a real guest that is kept busy
+ *
+ * One combination of machine, disk, NIC and number of CPUs; the options are
+ * those of "colo demo". The programs and the guest come from
+ * the environment: COLO_QEMU, COLO_QEMU_IMG, COLO_KERNEL, COLO_INITRD; and
+ * COLO_ACCEL, if it is not to be tcg.
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "sandbox.h"
+#include "scenario.h"
+
+static ScenarioConfig config;
+static const char *work_dir;
+
+static const char *required(const char *variable)
+{
+    const char *value = getenv(variable);
+
+    if (!value || access(value, R_OK)) {
+        fprintf(stderr, "test-cycle: %s must name a file: %s\n", variable,
+                value ? strerror(errno) : "it is not set");
+        exit(EXIT_FAILURE);
+    }
+    return value;
+}
+
+static void print_dump(void)
+{
+    g_autofree char *path = g_strdup_printf("%s/dump.txt", work_dir);
+    g_autofree char *text = NULL;
+    g_auto(GStrv) lines = NULL;
+
+    if (g_file_get_contents(path, &text, NULL, NULL)) {
+        lines = g_strsplit(text, "\n", -1);
+        for (int i = 0; lines[i]; i++) {
+            printf("# %s\n", lines[i]);
+        }
+    }
+}
+
+static void test_cycle(void)
+{
+    Timeline *timeline = timeline_new(TIMELINE_TAP);
+    ScenarioReport report;
+    Error *err = NULL;
+    bool ok = scenario_run(&config, timeline, work_dir, &report, &err);
+
+    timeline_event(timeline, "report", "%" PRIu64 " records, longest gap "
+                   "%.0f ms, failover %.0f ms, %" PRIu64 " checkpoints",
+                   report.records, report.gap_ms, report.failover_ms,
+                   report.checkpoints);
+    timeline_free(timeline);
+    if (!ok) {
+        print_dump();
+        g_test_message("%s", error_get_pretty(err));
+        printf("# FAILED: %s\n", error_get_pretty(err));
+        error_free(err);
+        g_test_fail();
+        return;
+    }
+    g_assert_cmpint(report.failovers, ==, 2 * config.cycles);
+    g_assert_cmpint(report.joins, ==, 2 * config.cycles + 1);
+    g_assert_cmpuint(report.records, >, 0);
+    g_assert_cmpuint(report.checkpoints, >=, report.joins);
+    g_assert_true(report.disks_equal);
+}
+
+static int run(void *opaque, const char *dir)
+{
+    work_dir = dir;
+    return g_test_run();
+}
+
+int main(int argc, char **argv)
+{
+    GOptionEntry entries[] = {
+        { "machine", 0, 0, G_OPTION_ARG_STRING, &config.machine, NULL, "" },
+        { "disk", 0, 0, G_OPTION_ARG_STRING, &config.disk, NULL, "" },
+        { "nic", 0, 0, G_OPTION_ARG_STRING, &config.nic, NULL, "" },
+        { "smp", 0, 0, G_OPTION_ARG_INT, &config.smp, NULL, "" },
+        { "cycles", 0, 0, G_OPTION_ARG_INT, &config.cycles, NULL, "" },
+        { "interval", 0, 0, G_OPTION_ARG_INT, &config.interval_ms, NULL, "" },
+        { }
+    };
+    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+    g_autoptr(GError) gerr = NULL;
+    g_autofree char *path = NULL;
+    Error *err = NULL;
+    int status;
+
+    g_test_init(&argc, &argv, NULL);
+    scenario_defaults(&config);
+    config.busy = true;
+    config.dwell_ms = 2500;
+    config.cycles = 3;
+    g_option_context_add_main_entries(context, entries, NULL);
+    if (!g_option_context_parse(context, &argc, &argv, &gerr)) {
+        fprintf(stderr, "test-cycle: %s\n", gerr->message);
+        return EXIT_FAILURE;
+    }
+    config.qemu = required("COLO_QEMU");
+    config.qemu_img = required("COLO_QEMU_IMG");
+    config.kernel = required("COLO_KERNEL");
+    config.initrd = required("COLO_INITRD");
+    if (getenv("COLO_ACCEL")) {
+        config.accel = getenv("COLO_ACCEL");
+    }
+
+    path = g_strdup_printf("/colo/cycle/%s/%s/%s/%d", config.machine,
+                           config.disk, config.nic, config.smp);
+    g_test_add_func(path, test_cycle);
+    status = sandbox_run("colo-cycle", false, run, NULL, &err);
+    if (status < 0) {
+        fprintf(stderr, "test-cycle: %s\n", error_get_pretty(err));
+        error_free(err);
+        return EXIT_FAILURE;
+    }
+    return status;
+}

@@ -1,0 +1,102 @@
+/*
+ * The guest of the COLO tests: counts in many pages, for ever
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "colo-guest.h"
+#include "qemu/bswap.h"
+
+#define IMAGE_SIZE (64 * 1024)
+#define RESET_VECTOR 0xfff0
+
+#define PAGE 4096
+#define FIRST_PAGE 0x10000      /* the segments in the code below say so too */
+#define PAGES 64
+#define NOTE 4                  /* where the last page has its note */
+
+static const uint8_t code[] = {
+    0xfa,                                       /*       cli               */
+    0x66, 0x31, 0xc9,                           /*       xor ecx, ecx      */
+    0x66, 0x41,                                 /* round: inc ecx          */
+    0xb8, 0x00, 0x10,                           /*       mov ax, 0x1000    */
+    0x8e, 0xd8,                                 /* page: mov ds, ax        */
+    0x66, 0x83, 0x06, 0x00, 0x00, 0x01,         /*       add dword [0], 1  */
+    0x05, 0x00, 0x01,                           /*       add ax, 0x100     */
+    0x3d, 0x00, 0x50,                           /*       cmp ax, 0x5000    */
+    0x75, 0xf0,                                 /*       jne page          */
+    0x66, 0x89, 0x0e, NOTE, 0x00,               /*       mov [4], ecx      */
+    0xeb, 0xe4,                                 /*       jmp round         */
+};
+
+static const uint8_t reset[] = { 0xe9, 0x0d, 0x00 };    /* jmp 0 */
+
+void colo_guest_create(const char *path)
+{
+    g_autofree uint8_t *image = g_malloc0(IMAGE_SIZE);
+    GError *err = NULL;
+
+    memcpy(image, code, sizeof(code));
+    memcpy(image + RESET_VECTOR, reset, sizeof(reset));
+    g_file_set_contents(path, (char *)image, IMAGE_SIZE, &err);
+    g_assert_no_error(err);
+}
+
+uint8_t *colo_guest_memory(ColoSide *s, const char *scratch, uint64_t start,
+                           size_t size)
+{
+    GError *err = NULL;
+    char *bytes;
+    gsize got;
+
+    colo_side_ok(s, "{'execute': 'pmemsave', 'arguments': {'val': %" PRIu64
+                 ", 'size': %" PRIu64 ", 'filename': %s}}",
+                 start, (uint64_t)size, scratch);
+    g_file_get_contents(scratch, &bytes, &got, &err);
+    g_assert_no_error(err);
+    g_assert_cmpuint(got, ==, size);
+    unlink(scratch);
+    return (uint8_t *)bytes;
+}
+
+/* Rounds done; the guest is stopped and must be of one piece */
+static uint32_t guest_rounds(ColoSide *s, const char *scratch)
+{
+    g_autofree uint8_t *mem = colo_guest_memory(s, scratch, FIRST_PAGE,
+                                                PAGES * PAGE);
+    uint32_t rounds = ldl_le_p(mem + (PAGES - 1) * PAGE + NOTE);
+    int i, bad = 0, first = 0;
+
+    for (i = PAGES - 1; i >= 0; i--) {
+        /* Wraps as the guest's numbers do */
+        if (ldl_le_p(mem + i * PAGE) - rounds > 1) {
+            first = i;
+            bad++;
+        }
+    }
+    if (bad) {
+        colo_fail("%d of the guest's %d pages are of another time: page %d "
+                  "has counted to %u, the registers to %u", bad, PAGES, first,
+                  ldl_le_p(mem + first * PAGE), rounds);
+    }
+    return rounds;
+}
+
+void colo_guest_check(ColoSide *s, const char *scratch)
+{
+    int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
+    uint32_t before, after;
+
+    colo_side_ok(s, "{'execute': 'stop'}");
+    before = guest_rounds(s, scratch);
+    do {
+        colo_side_ok(s, "{'execute': 'cont'}");
+        colo_side_until(s, "query-status", "status", "running");
+        colo_side_ok(s, "{'execute': 'stop'}");
+        after = guest_rounds(s, scratch);
+        if (g_get_monotonic_time() > end) {
+            colo_fail("the guest stands still after %u rounds", before);
+        }
+    } while (after == before);
+    colo_side_ok(s, "{'execute': 'cont'}");
+}

@@ -1,0 +1,46 @@
+/*
+ * The guest of the COLO tests: counts in many pages, for ever
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * A firmware image of our own, so that no other is needed.  It runs in real
+ * mode with interrupts off, adds 1 to a counter in each of its pages in turn,
+ * and after each round notes the number of rounds:
+ *
+ *     for (rounds = 1;; rounds++) {
+ *         for each page: page->counter += 1;
+ *         last page: note = rounds;
+ *     }
+ *
+ * rounds lives in a register, that is in the device state.  So at any instant
+ * all counters and the note differ by at most one, and they stay apart for
+ * ever once a single page, or the registers, were taken from another instant
+ * than the rest: a page that a checkpoint lost is found at any later time.
+ */
+#ifndef TESTS_QTEST_COLO_GUEST_H
+#define TESTS_QTEST_COLO_GUEST_H
+
+#include "colo-side.h"
+
+/* Arguments for QEMU, less the image's path; it wants 64 KiB, "-bios" */
+#define COLO_GUEST_ARGS "-machine pc -accel tcg -m 16 -nodefaults -vga none " \
+                        "-global apic-common.vapic=off"
+#define COLO_GUEST_RAM (16 * 1024 * 1024)
+
+/* Write the image to the file @path. */
+void colo_guest_create(const char *path);
+
+/*
+ * Read guest-physical memory by way of the file @scratch; the guest should
+ * be stopped.  The caller owns what is returned, @size bytes.
+ */
+uint8_t *colo_guest_memory(ColoSide *s, const char *scratch, uint64_t start,
+                           size_t size);
+
+/*
+ * The guest of @s must be of one piece, and it must be counting.  It is
+ * stopped in between and runs afterwards; not while @s replicates.
+ */
+void colo_guest_check(ColoSide *s, const char *scratch);
+
+#endif /* TESTS_QTEST_COLO_GUEST_H */

@@ -1,0 +1,76 @@
+/*
+ * A COLO pair for the tests: the documented steps, over unix sockets
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ *     ColoPair *pair = colo_pair_start(COLO_DISK, 100);
+ *     colo_pair_checkpoints(pair, 5);
+ *     colo_pair_fail_over_to_secondary(pair);    it now is pair->p
+ *     colo_pair_rejoin(pair);                    with a fresh pair->s
+ *     colo_pair_free(pair);
+ *
+ * The guest is that of colo-guest.h; the disk, if there is one, belongs to
+ * nobody but the test.  Failures end in colo_fail().
+ */
+#ifndef TESTS_QTEST_COLO_PAIR_H
+#define TESTS_QTEST_COLO_PAIR_H
+
+#include "colo-side.h"
+
+/* Checkpoint delay with which only colo_pair_request_checkpoint() makes any */
+#define COLO_NO_TIMER (3600 * 1000)
+
+typedef enum { COLO_NO_DISK, COLO_DISK } ColoPairDisk;
+
+typedef struct ColoPair {
+    ColoSide *p;            /* who is, or will be, the primary */
+    ColoSide *s;            /* NULL: alone */
+    char *dir;              /* sockets and images, removed at the end */
+    char *scratch;          /* a file name in it, free for use */
+    ColoPairDisk disk;
+    int64_t delay_ms;       /* x-checkpoint-delay */
+    int lives;              /* secondaries so far, part of their file names */
+} ColoPair;
+
+/* A primary that runs alone; @delay_ms is for later */
+ColoPair *colo_pair_new(ColoPairDisk disk, int64_t delay_ms);
+
+/* Both sides, replicating */
+ColoPair *colo_pair_start(ColoPairDisk disk, int64_t delay_ms);
+
+/* Steps of the above: start the secondary (@args: more for QEMU) and NBD ... */
+void colo_pair_add_secondary(ColoPair *pair, const char *args);
+/* ... connect the disk to it, and migrate until both guests run in COLO. */
+void colo_pair_replicate(ColoPair *pair);
+
+/* Change x-checkpoint-delay; a replicating pair makes a checkpoint at once. */
+void colo_pair_set_delay(ColoPair *pair, int64_t delay_ms);
+
+/* Wait for @n more timed checkpoints, the primary answering all the time. */
+void colo_pair_checkpoints(ColoPair *pair, unsigned n);
+
+/* Cause a checkpoint and wait for its end; wants COLO_NO_TIMER. */
+void colo_pair_request_checkpoint(ColoPair *pair);
+
+/* The secondary vanishes, the primary goes on alone. */
+void colo_pair_fail_over_to_primary(ColoPair *pair);
+
+/* The primary vanishes, the secondary takes its place. */
+void colo_pair_fail_over_to_secondary(ColoPair *pair);
+
+/* The survivor gets a fresh secondary and copies its disk; replicating */
+void colo_pair_rejoin(ColoPair *pair);
+
+/*
+ * Fill 64 KiB of the primary's disk at @offset with @pattern.  Not while the
+ * timer makes checkpoints: a guest, stopped then, can't write during one.
+ */
+void colo_pair_write(ColoPair *pair, uint8_t pattern, unsigned offset);
+
+/* The 64 KiB at @offset of the primary's disk must hold @pattern. */
+void colo_pair_expect(ColoPair *pair, uint8_t pattern, unsigned offset);
+
+/* End what lives: a lone primary politely, a pair by SIGKILL. */
+void colo_pair_free(ColoPair *pair);
+
+#endif /* TESTS_QTEST_COLO_PAIR_H */

@@ -1,0 +1,84 @@
+/*
+ * One QEMU of a COLO pair, as the tests see it: QMP where every wait ends
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ *     ColoSide *p = colo_side_start("primary", dir, "-m 16 -accel tcg");
+ *     colo_side_ok(p, "{'execute': 'stop'}");
+ *     colo_side_await(p, "STOP", 1, COLO_WAIT_MS);
+ *     colo_side_quit(p);
+ *
+ * libqtest starts the process and guarantees that it dies with the test, but
+ * its own QMP calls block for as long as QEMU does; that is no use for
+ * finding a hung QEMU.  So each side has a monitor of its own, read with a
+ * deadline.
+ *
+ * Nothing here returns an error unless it says so: what goes wrong ends in
+ * colo_fail(), which prints what all living sides have to say, kills them
+ * and aborts the test.  Single-threaded.
+ */
+#ifndef TESTS_QTEST_COLO_SIDE_H
+#define TESTS_QTEST_COLO_SIDE_H
+
+#include "qapi/qmp/qdict.h"
+
+/* How long anything that must happen may take on a slow, busy machine */
+#define COLO_WAIT_MS 30000
+
+/* How long a QEMU that is well may take to answer a QMP command */
+#define COLO_ANSWER_MS 15000
+
+typedef struct ColoSide ColoSide;
+
+/*
+ * Start a QEMU.  @name tells it apart in messages and names its files in
+ * @dir, which is also where colo_fail() cleans up; @args goes to a shell.
+ * Aborts the test if QEMU doesn't come up.
+ */
+ColoSide *colo_side_start(const char *name, const char *dir,
+                          const char *args);
+
+/* End the process by SIGKILL, as a host that vanishes.  Frees @s. */
+void colo_side_kill(ColoSide *s);
+
+/* End the process by SIGTERM; it must exit in time and with 0.  Frees @s. */
+void colo_side_quit(ColoSide *s);
+
+/*
+ * Run a QMP command (@fmt as in qobject_from_jsonf_nofail()) and wait up to
+ * @timeout_ms for its answer.  Returns the whole answer, owned by the caller,
+ * or NULL when none came.
+ */
+QDict *colo_side_vtry(ColoSide *s, int timeout_ms, const char *fmt,
+                      va_list ap) G_GNUC_PRINTF(3, 0);
+QDict *colo_side_try(ColoSide *s, int timeout_ms, const char *fmt, ...)
+    G_GNUC_PRINTF(3, 4);
+
+/* As above; the command must succeed within COLO_ANSWER_MS. */
+void colo_side_ok(ColoSide *s, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+
+/* As above; returns the string @key of the command's result, or "". */
+char *colo_side_ask(ColoSide *s, const char *key, const char *fmt, ...)
+    G_GNUC_PRINTF(3, 4);
+
+/* Run a monitor command of the human kind; it must print nothing. */
+void colo_side_hmp(ColoSide *s, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+
+/* How many events @name have been read so far; reads nothing itself. */
+unsigned colo_side_count(ColoSide *s, const char *name);
+
+/* Wait until @name has been seen @count times since the start. */
+void colo_side_await(ColoSide *s, const char *name, unsigned count,
+                     int timeout_ms);
+
+/* Wait until @command answers with @key equal to @value. */
+void colo_side_until(ColoSide *s, const char *command, const char *key,
+                     const char *value);
+
+/* Say what is wrong, let all sides report, kill them, abort the test. */
+G_NORETURN void colo_fail(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+
+/* Remove @dir and the plain files in it. */
+void colo_remove_dir(const char *dir);
+
+#endif /* TESTS_QTEST_COLO_SIDE_H */
