@@ -21,8 +21,7 @@ typedef struct Stream Stream;
 typedef struct StreamStats {
     uint64_t records;        /* received, all correct */
     uint64_t next;           /* number that the next record must have */
-    int64_t last_us;         /* when the last record came, monotonic;
-                                before the first: when it was opened */
+    int64_t last_us;         /* of the last record (or opening), monotonic */
     int64_t gap_us;          /* longest time between two records so far */
     int64_t gap_at_us;       /* when that gap ended, monotonic */
     int64_t current_gap_us;  /* time since the last record, until now */
@@ -54,9 +53,10 @@ void stream_close(Stream *stream);
 /*
  * One command to the guest's control service (port 1000), with a connection
  * of its own; iterates the main loop until the answer is there.  Returns
- * what follows "ok ", printable ASCII (free with g_free()), or NULL with @errp set: no
- * connection or answer within @timeout_ms (connecting is tried again until
- * then), or the guest's "error ..." text.
+ * what follows "ok ", printable ASCII (free with g_free()).  NULL with @errp
+ * set: no connection or answer within @timeout_ms (connecting is tried again
+ * until then; once connected, the command is sent once), an answer which is
+ * not one line of at most GUEST_LINE_MAX bytes, or the guest's "error ...".
  */
 char *guest_command(const char *address, const char *command, int timeout_ms,
                     Error **errp);

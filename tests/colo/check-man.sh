@@ -14,7 +14,7 @@ trap 'rm -rf "$dir"' EXIT
 
 {
     "$colo" --help
-    "$colo" --help | sed -n 's/^  \([a-z]*\) .*/\1/p' | while read -r cmd; do
+    "$colo" --help | sed -n 's/^  \([a-z][a-z-]*\) .*/\1/p' | while read -r cmd; do
         "$colo" "$cmd" --help
     done
 } | grep -oE -- '--[a-z][a-z-]*' | sort -u > "$dir/help"

@@ -182,8 +182,8 @@ void peer_expect(QMPPeer *t, const char *trace)
 
 void peer_query(QMPPeer *t, int timeout_ms)
 {
-    g_assert_true(qmp_client_send(t->client, QUERY, timeout_ms, peer_trace_reply,
-                                       t, &error_abort));
+    g_assert_true(qmp_client_send(t->client, QUERY, timeout_ms,
+                                  peer_trace_reply, t, &error_abort));
 }
 
 void peer_connect(QMPPeer *t)

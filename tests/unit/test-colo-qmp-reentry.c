@@ -29,8 +29,8 @@ static void test_free(void)
     peer_query(&t, GIVE_UP_MS);
     t.send_at_reply = true;
     qmp_client_free(t.client);
-    peer_expect(&t, "failed " FREED "not sent: the monitor is closed: closed by "
-                "us\nfailed " FREED);
+    peer_expect(&t, "failed " FREED "not sent: the monitor is closed: closed "
+                "by us\nfailed " FREED);
     t.client = NULL;
     peer_teardown(&t);
 
@@ -110,8 +110,8 @@ static void test_send_from_reply(void)
     peer_query(&t, GIVE_UP_MS);
     peer_close(&t);
     peer_run();
-    peer_expect(&t, LOST(EOF_WHY) "not sent: the monitor is closed: " EOF_WHY "\n"
-                END(EOF_WHY));
+    peer_expect(&t, LOST(EOF_WHY) "not sent: the monitor is closed: "
+                EOF_WHY "\n" END(EOF_WHY));
     peer_teardown(&t);
 }
 
@@ -171,7 +171,8 @@ static void test_call_from_event(void)
     peer_run_until(&t, "called");
     peer_expect(&t, "event A\nevent B\ncalled A\n");
 
-    peer_query(&t, GIVE_UP_MS); /* id 3, answered while in the event's callback */
+    /* id 3, answered while in the event's callback */
+    peer_query(&t, GIVE_UP_MS);
     t.call_at_event = true;
     peer_say(&t, EVENT("C") RE(3, "3") RE(4, "4") EVENT("D"));
     peer_run_until(&t, "event D");

@@ -278,8 +278,8 @@ static void test_not_answering(void)
     }
     peer_run();
     g_assert_cmpint(t.replies, ==, 1024);
-    g_assert_false(qmp_client_send(t.client, QUERY, GIVE_UP_MS, peer_trace_reply,
-                                        &t, &err));
+    g_assert_false(qmp_client_send(t.client, QUERY, GIVE_UP_MS,
+                                   peer_trace_reply, &t, &err));
     g_assert_nonnull(strstr(error_get_pretty(err), "1024 commands"));
     error_free(err);
     peer_say(&t, RE(2, "{}"));
@@ -302,7 +302,8 @@ static void test_last_words(void)
     /* This one finds a broken pipe, without SIGPIPE. */
     peer_query(&t, GIVE_UP_MS);
     peer_run();
-    peer_expect(&t, "event SHUTDOWN\n" LOST(EOF_WHY) LOST(EOF_WHY) END(EOF_WHY));
+    peer_expect(&t, "event SHUTDOWN\n" LOST(EOF_WHY) LOST(EOF_WHY)
+                END(EOF_WHY));
     peer_teardown(&t);
 }
 
@@ -385,7 +386,8 @@ static void test_throughput(void)
             before = heap_used();
         }
     }
-    g_assert_cmpint(heap_used(), <, before + 64 * KiB);
+    /* The heap keeps some caches; a dict kept per command were 36 MiB. */
+    g_assert_cmpint(heap_used(), <, before + 1 * MiB);
     g_test_message("10000 commands, 10000 events in %" PRId64 " ms",
                    (g_get_monotonic_time() - begin) / 1000);
     peer_teardown(&t);
