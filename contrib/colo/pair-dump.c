@@ -7,27 +7,42 @@
  */
 #include "qemu/osdep.h"
 #include "qapi/qmp/qjson.h"
+#include "qapi/qmp/qstring.h"
 #include "pair-run.h"
 
 #define DUMP_TIMEOUT_MS 2000
 #define DUMP_TAIL_BYTES 4000
 
-static void dump_query(GString *out, VM *vm, const char *command)
+static VM *living_vm(PairRun *run, int node)
 {
-    g_autofree char *json = g_strdup_printf("{'execute': '%s'}", command);
-    Error *err = NULL;
-    QObject *ret = qmp_client_call(vm_qmp(vm), json, DUMP_TIMEOUT_MS, &err);
+    VM *vm = pair_run_vm(run, node);
 
-    if (ret) {
+    return vm && vm_is_alive(vm) ? vm : NULL;
+}
+
+/* The answer as text; asking iterates the main loop, so @vm may go. */
+static void dump_query(GString *out, PairRun *run, int node,
+                       const char *command)
+{
+    VM *vm = living_vm(run, node);
+    Error *err = NULL;
+    QObject *ret;
+
+    if (!vm) {
+        return;
+    }
+    ret = qmp_client_call(vm_qmp(vm), command, DUMP_TIMEOUT_MS, &err);
+    if (!ret) {
+        g_string_append_printf(out, "  %s\n", error_get_pretty(err));
+        error_free(err);
+    } else if (qobject_type(ret) == QTYPE_QSTRING) {
+        g_string_append(out, qstring_get_str(qobject_to(QString, ret)));
+    } else {
         g_autoptr(GString) text = qobject_to_json(ret);
 
-        g_string_append_printf(out, "  %s: %s\n", command, text->str);
-        qobject_unref(ret);
-    } else {
-        g_string_append_printf(out, "  %s: %s\n", command,
-                               error_get_pretty(err));
-        error_free(err);
+        g_string_append_printf(out, "  %s\n", text->str);
     }
+    qobject_unref(ret);
 }
 
 static void dump_tail(GString *out, const char *path)
@@ -45,20 +60,28 @@ static void dump_tail(GString *out, const char *path)
 static void dump_node(GString *out, PairRun *run, int node)
 {
     static const char *const queries[] = {
-        "query-status", "query-migrate", "query-colo-status",
+        "{'execute': 'query-status'}",
+        "{'execute': 'query-migrate'}",
+        "{'execute': 'query-colo-status'}",
+        "{'execute': 'query-block-jobs'}",
+        "{'execute': 'human-monitor-command',"
+        " 'arguments': {'command-line': 'info registers -a'}}",
+        "{'execute': 'human-monitor-command',"
+        " 'arguments': {'command-line': 'info network'}}",
     };
-    VM *vm = pair_run_vm(run, node);
+    VM *vm = living_vm(run, node);
 
-    if (!vm || !vm_is_alive(vm)) {
+    if (!vm) {
         g_string_append_printf(out, "node %d: no QEMU runs\n", node);
         return;
     }
     g_string_append_printf(out, "node %d: process %d\n", node,
                            (int)vm_pid(vm));
-    for (int i = 0; i < ARRAY_SIZE(queries) && vm_is_alive(vm); i++) {
-        dump_query(out, vm, queries[i]);
+    for (int i = 0; i < ARRAY_SIZE(queries); i++) {
+        dump_query(out, run, node, queries[i]);
     }
-    if (vm_is_alive(vm)) {
+    vm = living_vm(run, node);
+    if (vm) {
         g_autofree char *threads = vm_describe_threads(vm);
 
         g_string_append(out, threads);

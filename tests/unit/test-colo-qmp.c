@@ -188,7 +188,12 @@ static void test_timeout(void)
     g_assert_cmpint(g_get_monotonic_time() - begin, >=, 20000);
 
     /* That one is never sent. */
-    peer_connect(&t);
+    peer_say(&t, HELLO CAPS);
+    peer_expect(&t, "ready\n");
+    sent = peer_hear(&t);
+    g_assert_cmpstr(sent, ==, "{\"execute\": \"qmp_capabilities\", "
+                    "\"id\": 1}\n");
+    g_free(sent);
     peer_query(&t, 20);
     peer_query(&t, GIVE_UP_MS);
     peer_run_until(&t, "failed");
