@@ -105,12 +105,25 @@ static bool demo_check_number(const char *option, int value, int min, int max)
     return true;
 }
 
+static bool demo_check_devices(const ScenarioConfig *c)
+{
+    Error *err = NULL;
+
+    if (!scenario_check_config(c, &err)) {
+        fprintf(stderr, "colo demo: %s\n", error_get_pretty(err));
+        error_free(err);
+        return false;
+    }
+    return true;
+}
+
 static bool demo_check(const ScenarioConfig *c)
 {
     return demo_check_file("qemu", c->qemu, X_OK) &&
            demo_check_file("qemu-img", c->qemu_img, X_OK) &&
            demo_check_file("kernel", c->kernel, R_OK) &&
            demo_check_file("initrd", c->initrd, R_OK) &&
+           demo_check_devices(c) &&
            demo_check_number("cycles", c->cycles, 1, 1000000) &&
            demo_check_number("smp", c->smp, 1, 64) &&
            demo_check_number("memory", c->memory_mib, 128, 1 << 20) &&
@@ -155,6 +168,18 @@ static char *demo_verdict(const ScenarioReport *r, const char *error)
         r->checkpoints, r->blocks);
 }
 
+/* A pair that has run and then failed left more to say than one line. */
+static void demo_print_dump(const char *dir)
+{
+    g_autofree char *path = g_strdup_printf("%s/dump.txt", dir);
+    g_autofree char *dump = NULL;
+
+    if (g_file_get_contents(path, &dump, NULL, NULL)) {
+        fprintf(stderr, "%s\n", dump);
+    }
+    fprintf(stderr, "colo demo: --keep leaves all logs\n");
+}
+
 /* Inside the sandbox. */
 static int demo_run(void *opaque, const char *dir)
 {
@@ -175,20 +200,12 @@ static int demo_run(void *opaque, const char *dir)
     }
     if (demo->keep) {
         timeline_event(timeline, "kept", "logs and disks stay in %s", dir);
+    } else if (error && report.protected_once) {
+        demo_print_dump(dir);
     }
     verdict = demo_verdict(&report, error);
     timeline_result(timeline, verdict, demo_result(&report, error));
     timeline_free(timeline);
-    if (error && !demo->keep) {
-        g_autofree char *path = g_strdup_printf("%s/dump.txt", dir);
-        g_autofree char *dump = NULL;
-
-        if (g_file_get_contents(path, &dump, NULL, NULL)) {
-            fprintf(stderr, "%s\n", dump);
-        }
-        fprintf(stderr, "colo demo: run it again with --keep to have all "
-                "logs\n");
-    }
     error_free(err);
     return error ? 1 : 0;
 }

@@ -209,32 +209,34 @@ const char **procedure_steps(const Procedure *procedure)
     return (const char **)g_ptr_array_free(names, false);
 }
 
-static void error_append_choices(Error **errp, const Procedure *procedure,
-                                 const char *name)
+/* "rtl8139 e1000 virtio-net", for choice "nic" */
+static char *choice_values(const Procedure *procedure, const char *name)
 {
     g_autofree char *prefix = g_strdup_printf("%s=", name);
+    GString *values = g_string_new(NULL);
 
-    error_append_hint(errp, "Possible values:");
     for (guint i = 0; i < procedure->blocks->len; i++) {
         const Block *block = g_ptr_array_index(procedure->blocks, i);
 
         if (block->is_choice && g_str_has_prefix(block->name, prefix)) {
-            error_append_hint(errp, " %s", block->name + strlen(prefix));
+            g_string_append_printf(values, "%s%s", values->len ? " " : "",
+                                   block->name + strlen(prefix));
         }
     }
-    error_append_hint(errp, "\n");
+    return g_string_free(values, false);
 }
 
 bool procedure_choose(const Procedure *procedure, const char *name,
                       const char *value, GHashTable *vars, Error **errp)
 {
-    ERRP_GUARD();
     g_autofree char *key = g_strdup_printf("%s=%s", name, value);
     const Block *block = procedure_find(procedure, true, key);
 
     if (!block) {
-        error_setg(errp, "there is no choice '%s'", key);
-        error_append_choices(errp, procedure, name);
+        g_autofree char *values = choice_values(procedure, name);
+
+        error_setg(errp, "there is no %s '%s', only: %s", name, value,
+                   values);
         return false;
     }
     for (guint i = 0; i < block->lines->len - 1; i++) {

@@ -37,7 +37,8 @@ typedef struct Scenario {
     PairRun *run;
     Stream *stream;
     Ledger *ledger;
-    double resync_percent;
+    uint64_t resync_done, resync_total;   /* bytes */
+    double resync_start;                  /* timeline's seconds */
     guint status_timer;
 } Scenario;
 
@@ -57,6 +58,16 @@ static void scenario_state(void *opaque, PairState state, const char *reason)
     Scenario *s = opaque;
     g_autofree char *text = g_ascii_strup(pair_state_text(state), -1);
 
+    if (state == PAIR_SEEDING && s->resync_total) {
+        timeline_event(s->timeline, "resynced", "   %" PRIu64 " MiB of disk "
+                       "made equal in %.2f s, the guest ran meanwhile",
+                       s->resync_total >> 20,
+                       timeline_seconds(s->timeline) - s->resync_start);
+        s->resync_total = 0;
+    } else if (state == PAIR_RESYNCING) {
+        s->resync_start = timeline_seconds(s->timeline);
+    }
+
     timeline_event(s->timeline, pair_state_text(state), "%-12s %s", text,
                    reason);
 }
@@ -72,7 +83,8 @@ static void scenario_resync(void *opaque, uint64_t done, uint64_t total)
 {
     Scenario *s = opaque;
 
-    s->resync_percent = total ? 100.0 * done / total : 0;
+    s->resync_done = done;
+    s->resync_total = total;
 }
 
 static gboolean scenario_show_status(gpointer opaque)
@@ -87,8 +99,9 @@ static gboolean scenario_show_status(gpointer opaque)
                            pair_state_text(state),
                            addresses[pair_primary(pair)],
                            pair_checkpoints(pair));
-    if (state == PAIR_RESYNCING) {
-        g_string_append_printf(line, ", disk %.0f %%", s->resync_percent);
+    if (state == PAIR_RESYNCING && s->resync_total) {
+        g_string_append_printf(line, ", disk %.0f %%", 100.0 *
+                               s->resync_done / s->resync_total);
     }
     if (s->stream) {
         stream_stats(s->stream, &stats);
@@ -109,11 +122,35 @@ static void scenario_stream_broken(void *opaque, const char *why)
                    why);
 }
 
+static bool choose_devices(const Procedure *procedure,
+                           const ScenarioConfig *c, GHashTable *vars,
+                           Error **errp)
+{
+    return procedure_choose(procedure, "machine", c->machine, vars, errp) &&
+           procedure_choose(procedure, "nic", c->nic, vars, errp) &&
+           procedure_choose(procedure, "disk", c->disk, vars, errp);
+}
+
+static GHashTable *new_vars(void)
+{
+    return g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+}
+
+bool scenario_check_config(const ScenarioConfig *config, Error **errp)
+{
+    Procedure *procedure = procedure_parse(colo_procedure_text, errp);
+    g_autoptr(GHashTable) vars = new_vars();
+    bool ok = procedure && choose_devices(procedure, config, vars, errp);
+
+    procedure_free(procedure);
+    return ok;
+}
+
 static bool scenario_set_vars(Scenario *s, Error **errp)
 {
     const ScenarioConfig *c = s->config;
 
-    s->vars = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    s->vars = new_vars();
 #define SET(name, ...) g_hash_table_insert(s->vars, g_strdup(name), \
                                            g_strdup_printf(__VA_ARGS__))
     SET("size", "%dM", c->disk_mib);
@@ -124,10 +161,7 @@ static bool scenario_set_vars(Scenario *s, Error **errp)
     SET("smp", "%d", c->smp);
     SET("interval", "%d", c->interval_ms);
 #undef SET
-    return procedure_choose(s->procedure, "machine", c->machine, s->vars,
-                            errp) &&
-           procedure_choose(s->procedure, "nic", c->nic, s->vars, errp) &&
-           procedure_choose(s->procedure, "disk", c->disk, s->vars, errp);
+    return choose_devices(s->procedure, c, s->vars, errp);
 }
 
 static char *scenario_local(const ScenarioConfig *config)
@@ -273,6 +307,7 @@ static bool scenario_protect(Scenario *s, Error **errp)
         return false;
     }
     s->report->joins++;
+    s->report->protected_once = true;
     return true;
 }
 
@@ -344,7 +379,10 @@ static bool scenario_fail_over(Scenario *s, int victim, Error **errp)
     s->report->failovers++;
     s->report->failover_ms = MAX(s->report->failover_ms, ms);
     timeline_event(s->timeline, "alive", "records go on, %.0f ms after the "
-                   "kill", ms);
+                   "kill (%" PRIu64 " so far, longest gap %.0f ms, %" PRIu64
+                   " checkpoints)", ms, s->report->records,
+                   s->report->gap_ms,
+                   pair_checkpoints(pair_run_pair(s->run)));
     return ledger_verify(s->ledger, errp) &&
            scenario_check_consoles(s, errp);
 }

@@ -49,10 +49,14 @@ typedef struct ScenarioReport {
     int joins;
     unsigned blocks;         /* acknowledged disk writes, verified */
     bool disks_equal;        /* both hosts' images, at the end */
+    bool protected_once;     /* it came as far as a protected pair */
 } ScenarioReport;
 
 /* The values that most people want; the paths are left NULL. */
 void scenario_defaults(ScenarioConfig *config);
+
+/* False with @errp set where the procedure knows no such devices. */
+bool scenario_check_config(const ScenarioConfig *config, Error **errp);
 
 /*
  * Runs it in the empty directory @dir.  False with @errp set on the first

@@ -86,7 +86,7 @@ static void test_choose(void)
 
     g_assert_false(procedure_choose(p, "nic", "ugly", vars, &err));
     g_assert_cmpstr(error_get_pretty(err), ==,
-                    "there is no choice 'nic=ugly'");
+                    "there is no nic 'ugly', only: good bad");
     error_free(err);
     procedure_free(p);
 }
