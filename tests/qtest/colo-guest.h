@@ -23,7 +23,7 @@
 #include "colo-side.h"
 
 /* Arguments for QEMU, less the image's path; it wants 64 KiB, "-bios" */
-#define COLO_GUEST_ARGS "-machine pc -accel tcg -m 16 -nodefaults -vga none " \
+#define COLO_GUEST_ARGS "-accel tcg -m 16 -nodefaults -vga none " \
                         "-global apic-common.vapic=off"
 #define COLO_GUEST_RAM (16 * 1024 * 1024)
 

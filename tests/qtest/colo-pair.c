@@ -40,7 +40,8 @@ static char *pair_create_image(ColoPair *pair, const char *side,
     return path;
 }
 
-ColoPair *colo_pair_new(ColoPairDisk disk, int64_t delay_ms)
+ColoPair *colo_pair_new(const char *machine, ColoPairDisk disk,
+                        int64_t delay_ms)
 {
     ColoPair *pair = g_new0(ColoPair, 1);
     g_autofree char *bios = NULL, *image = NULL, *drive = NULL, *args = NULL;
@@ -49,6 +50,7 @@ ColoPair *colo_pair_new(ColoPairDisk disk, int64_t delay_ms)
     pair->dir = g_dir_make_tmp("colo-test-XXXXXX", &err);
     g_assert_no_error(err);
     pair->scratch = g_build_filename(pair->dir, "scratch", NULL);
+    pair->machine = machine;
     pair->disk = disk;
     pair->delay_ms = delay_ms;
 
@@ -60,8 +62,8 @@ ColoPair *colo_pair_new(ColoPairDisk disk, int64_t delay_ms)
                                 "children.0.file.filename=%s,"
                                 "children.0.driver=qcow2", image);
     }
-    args = g_strdup_printf(COLO_GUEST_ARGS " -bios %s %s", bios,
-                           drive ?: "");
+    args = g_strdup_printf("-machine %s " COLO_GUEST_ARGS " -bios %s %s",
+                           machine, bios, drive ?: "");
     pair->p = colo_side_start("primary", pair->dir, args);
     return pair;
 }
@@ -89,8 +91,8 @@ void colo_pair_add_secondary(ColoPair *pair, const char *extra)
     g_autofree char *nbd = pair_file(pair, "s", "nbd");
     g_autofree char *drives = pair->disk ? pair_secondary_drives(pair) : NULL;
     g_autofree char *args = g_strdup_printf(
-        COLO_GUEST_ARGS " -bios %s/bios -incoming unix:%s %s %s",
-        pair->dir, incoming, drives ?: "", extra);
+        "-machine %s " COLO_GUEST_ARGS " -bios %s/bios -incoming unix:%s "
+        "%s %s", pair->machine, pair->dir, incoming, drives ?: "", extra);
 
     g_assert(!pair->s);
     pair->s = colo_side_start(name, pair->dir, args);
@@ -137,7 +139,13 @@ void colo_pair_replicate(ColoPair *pair)
 
 ColoPair *colo_pair_start(ColoPairDisk disk, int64_t delay_ms)
 {
-    ColoPair *pair = colo_pair_new(disk, delay_ms);
+    return colo_pair_start_on("pc", disk, delay_ms);
+}
+
+ColoPair *colo_pair_start_on(const char *machine, ColoPairDisk disk,
+                             int64_t delay_ms)
+{
+    ColoPair *pair = colo_pair_new(machine, disk, delay_ms);
 
     colo_pair_add_secondary(pair, "");
     colo_pair_replicate(pair);

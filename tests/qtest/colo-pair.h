@@ -27,16 +27,20 @@ typedef struct ColoPair {
     ColoSide *s;            /* NULL: alone */
     char *dir;              /* sockets and images, removed at the end */
     char *scratch;          /* a file name in it, free for use */
+    const char *machine;    /* for "-machine" */
     ColoPairDisk disk;
     int64_t delay_ms;       /* x-checkpoint-delay */
     int lives;              /* secondaries so far, part of their file names */
 } ColoPair;
 
 /* A primary that runs alone; @delay_ms is for later */
-ColoPair *colo_pair_new(ColoPairDisk disk, int64_t delay_ms);
+ColoPair *colo_pair_new(const char *machine, ColoPairDisk disk,
+                        int64_t delay_ms);
 
-/* Both sides, replicating */
+/* Both sides, replicating; machine type pc */
 ColoPair *colo_pair_start(ColoPairDisk disk, int64_t delay_ms);
+ColoPair *colo_pair_start_on(const char *machine, ColoPairDisk disk,
+                             int64_t delay_ms);
 
 /* Steps of the above: start the secondary (@args: more for QEMU) and NBD ... */
 void colo_pair_add_secondary(ColoPair *pair, const char *args);
