@@ -1,259 +1,254 @@
 /*
- * guestd: the control service, one command per line, one answer per command
+ * Daemon of the test guest: the control service
+ *
+ * Each command is a line, and so is its answer: "ok ..." or "error ...".
  *
  * Copyright (c) 2026 the qemu-colo developers
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <stdlib.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/reboot.h>
-#include <sys/time.h>
 #include <unistd.h>
-#include "guest-proto.h"
+#include <x86intrin.h>
 #include "guestd.h"
 
-#define CONNECT_TIMEOUT_S 30
+#define MIB_PER_S_MAX 16384
+#define DISK_KIB_MAX (1ULL << 50)
+/* An area of the background load has to fit into memory for its check. */
+#define SPAN_KIB_MAX (32 * 1024)
+#define KIB_PER_S_MAX (1024 * 1024)
+#define CONNECT_BYTES_MAX (1ULL << 40)
 
-typedef struct Answer {
-    char text[GUEST_LINE_MAX];
-} Answer;
+typedef struct Command {
+    const char *name;
+    const char *usage;
+    int args;
+    /* Returns NULL if it has answered, or what is wrong */
+    const char *(*run)(Conn *conn, const char *const *arg);
+} Command;
 
-/* NULL: "ok", with what was put into @answer; else what is wrong */
-typedef const char *Handler(const uint64_t *arg, const char *args,
-                            Answer *answer);
+static const char bad_argument[] = "an argument is out of range";
 
-static const char *do_ping(const uint64_t *arg, const char *args,
-                           Answer *answer)
+static const char *cmd_ping(Conn *conn, const char *const *arg)
 {
+    conn_printf(conn, "ok\n");
     return NULL;
 }
 
-static const char *do_load(const uint64_t *arg, const char *args,
-                           Answer *answer)
+static const char *cmd_load(Conn *conn, const char *const *arg)
 {
-    if (arg[0] > 100000 || arg[1] > 65536) {
-        return "too much";
+    uint64_t mib_per_s, mib;
+    const char *error;
+
+    if (!parse_number(arg[0], 0, MIB_PER_S_MAX, &mib_per_s) ||
+        !parse_number(arg[1], 0, UINT32_MAX, &mib)) {
+        return bad_argument;
     }
-    return load_set(arg[0], arg[1]);
-}
-
-static const char *do_disk_write(const uint64_t *arg, const char *args,
-                                 Answer *answer)
-{
-    return disk_write(arg[0], arg[1], arg[2]);
-}
-
-static const char *do_disk_sum(const uint64_t *arg, const char *args,
-                               Answer *answer)
-{
-    uint64_t sum;
-    const char *error = disk_sum(arg[0], arg[1], &sum);
-
+    error = load_start(mib_per_s, mib);
     if (!error) {
-        snprintf(answer->text, sizeof(answer->text), "%016" PRIx64, sum);
+        conn_printf(conn, "ok\n");
     }
     return error;
 }
 
-static const char *do_disk_load(const uint64_t *arg, const char *args,
-                                Answer *answer)
+/* Is there such a part of the disk? */
+static const char *check_disk(uint64_t start_kib, uint64_t span_kib)
 {
-    if (arg[0] > 1 << 30) {
-        return "too much";
+    if (!disk_kib()) {
+        return "there is no disk";
     }
-    return disk_load_set(arg[0], arg[1], arg[2]);
+    return start_kib > disk_kib() || span_kib > disk_kib() - start_kib
+           ? "beyond the end of the disk" : NULL;
 }
 
-static const char *do_disk_verify(const uint64_t *arg, const char *args,
-                                  Answer *answer)
+static const char *check_area(uint64_t start_kib, uint64_t span_kib)
 {
-    uint64_t blocks, highest;
-    const char *error = disk_verify(arg[0], arg[1], &blocks, &highest);
+    return span_kib < GUEST_BLOCK_KIB || span_kib > SPAN_KIB_MAX ||
+           span_kib % GUEST_BLOCK_KIB || start_kib % GUEST_BLOCK_KIB
+           ? "not an area of whole blocks of 4 KiB, up to 32 MiB"
+           : check_disk(start_kib, span_kib);
+}
 
+static const char *cmd_disk_write(Conn *conn, const char *const *arg)
+{
+    Job job = { .run = disk_write_run };
+    const char *error;
+
+    if (!parse_number(arg[0], 0, DISK_KIB_MAX, &job.arg[0]) ||
+        !parse_number(arg[1], 1, DISK_KIB_MAX, &job.arg[1]) ||
+        !parse_number(arg[2], 0, UINT64_MAX, &job.arg[2])) {
+        return bad_argument;
+    }
+    error = check_disk(job.arg[0], job.arg[1]);
     if (!error) {
-        snprintf(answer->text, sizeof(answer->text),
-                 "%" PRIu64 " %" PRIu64, blocks, highest);
+        job_start(conn, &job);
     }
     return error;
 }
 
-/* The guest opens a connection: N bytes there, and the same ones back. */
-static const char *exchange(int fd, uint64_t count)
+static const char *cmd_disk_sum(Conn *conn, const char *const *arg)
 {
-    char out[1024], in[1024];
-    uint64_t done = 0;
+    Job job = { .run = disk_sum_run };
+    const char *error;
 
-    while (done < count) {
-        size_t n = count - done < sizeof(out) ? count - done : sizeof(out);
-
-        guest_fill(out, n, count, done);
-        if (!send_all(fd, out, n)) {
-            return "the connection broke";
-        }
-        if (recv(fd, in, n, MSG_WAITALL) != (ssize_t)n) {
-            return "the echo did not come";
-        }
-        if (memcmp(in, out, n)) {
-            return "the echo differs";
-        }
-        done += n;
+    if (!parse_number(arg[0], 0, DISK_KIB_MAX, &job.arg[0]) ||
+        !parse_number(arg[1], 1, DISK_KIB_MAX, &job.arg[1])) {
+        return bad_argument;
     }
-    return NULL;
+    error = check_disk(job.arg[0], job.arg[1]);
+    if (!error) {
+        job_start(conn, &job);
+    }
+    return error;
 }
 
-/* An IPv6 address, or an IPv4 one in its mapped form */
-static bool parse_address(const char *text, struct sockaddr_in6 *addr)
+static const char *cmd_disk_load(Conn *conn, const char *const *arg)
 {
-    char mapped[80];
-
-    addr->sin6_family = AF_INET6;
-    if (strchr(text, ':')) {
-        return inet_pton(AF_INET6, text, &addr->sin6_addr) == 1;
-    }
-    snprintf(mapped, sizeof(mapped), "::ffff:%s", text);
-    return inet_pton(AF_INET6, mapped, &addr->sin6_addr) == 1;
-}
-
-static const char *do_connect(const uint64_t *arg, const char *args,
-                              Answer *answer)
-{
-    struct timeval limit = { .tv_sec = CONNECT_TIMEOUT_S };
-    struct sockaddr_in6 addr = { 0 };
+    Job job = { .run = disk_load_run };
     const char *error = NULL;
-    char address[64], rest;
-    uint64_t count;
-    uint16_t port;
-    int fd;
 
-    if (sscanf(args, "%63s %" SCNu16 " %" SCNu64 "%c", address, &port, &count,
-               &rest) != 3 || !parse_address(address, &addr)) {
-        return "connect ADDRESS PORT BYTES";
+    if (!parse_number(arg[0], 0, KIB_PER_S_MAX, &job.arg[0]) ||
+        !parse_number(arg[1], 0, DISK_KIB_MAX, &job.arg[1]) ||
+        !parse_number(arg[2], 0, DISK_KIB_MAX, &job.arg[2])) {
+        return bad_argument;
     }
-    addr.sin6_port = htons(port);
-    fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        return "no socket";
+    if (job.arg[0]) {
+        error = check_area(job.arg[2], job.arg[1]);
     }
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-    if (connect(fd, (struct sockaddr *)&addr, sizeof(addr))) {
-        error = "cannot connect";
-    } else {
-        error = exchange(fd, count);
+    if (!error) {
+        job_start(conn, &job);
     }
-    close(fd);
     return error;
 }
 
-/* On purpose not the same in two guests that run in parallel. */
-static const char *do_differ(const uint64_t *arg, const char *args,
-                             Answer *answer)
+static const char *cmd_disk_verify(Conn *conn, const char *const *arg)
 {
-    snprintf(answer->text, sizeof(answer->text), "%016llx",
-             __builtin_ia32_rdtsc());
+    Job job = { .run = disk_verify_run };
+    const char *error;
+
+    if (!parse_number(arg[0], 0, DISK_KIB_MAX, &job.arg[0]) ||
+        !parse_number(arg[1], 0, DISK_KIB_MAX, &job.arg[1])) {
+        return bad_argument;
+    }
+    error = check_area(job.arg[0], job.arg[1]);
+    if (!error) {
+        job_start(conn, &job);
+    }
+    return error;
+}
+
+static const char *cmd_disk_size(Conn *conn, const char *const *arg)
+{
+    conn_printf(conn, "ok %" PRIu64 "\n", disk_kib());
     return NULL;
 }
 
-static void write_file(const char *path, const char *text)
+static const char *cmd_connect(Conn *conn, const char *const *arg)
 {
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    Job job = { .run = connect_run };
+
+    if (strlen(arg[0]) >= sizeof(job.text) ||
+        !parse_number(arg[1], 1, UINT16_MAX, &job.arg[0]) ||
+        !parse_number(arg[2], 0, CONNECT_BYTES_MAX, &job.arg[1])) {
+        return bad_argument;
+    }
+    strcpy(job.text, arg[0]);
+    job_start(conn, &job);
+    return NULL;
+}
+
+static const char *cmd_stat(Conn *conn, const char *const *arg)
+{
+    conn_printf(conn, "ok connections %" PRIu64 " refused %" PRIu64
+                " echoed %" PRIu64 " sunk %" PRIu64 " sourced %" PRIu64
+                " records %" PRIu64 " datagrams %" PRIu64 " commands %"
+                PRIu64 "\n", stats.connections, stats.refused, stats.echoed,
+                stats.sunk, stats.sourced, stats.records, stats.datagrams,
+                stats.commands);
+    return NULL;
+}
+
+static const char *cmd_load_stat(Conn *conn, const char *const *arg)
+{
+    conn_printf(conn, "ok pages %" PRIu64 " blocks %" PRIu64 "\n",
+                load_pages(), disk_load_acknowledged());
+    return NULL;
+}
+
+/* Two instances of the guest can hardly read the same. */
+static const char *cmd_differ(Conn *conn, const char *const *arg)
+{
+    conn_printf(conn, "ok %016llx\n", (unsigned long long)__rdtsc());
+    return NULL;
+}
+
+static const char *cmd_poweroff(Conn *conn, const char *const *arg)
+{
+    reboot(RB_POWER_OFF);
+    return "cannot power off";
+}
+
+static const char *cmd_panic(Conn *conn, const char *const *arg)
+{
+    int fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
 
     if (fd >= 0) {
-        if (write(fd, text, strlen(text)) < 0) {
-            fprintf(stderr, "guestd: %s: %s\n", path, strerror(errno));
+        if (write(fd, "c", 1) < 0) {
+            /* said below */
         }
         close(fd);
     }
+    return "cannot panic";
 }
 
-static const char *do_panic(const uint64_t *arg, const char *args,
-                            Answer *answer)
-{
-    write_file("/proc/sys/kernel/sysrq", "1");
-    write_file("/proc/sysrq-trigger", "c");
-    return "sysrq is not there";
-}
-
-static const char *do_poweroff(const uint64_t *arg, const char *args,
-                               Answer *answer)
-{
-    reboot(RB_POWER_OFF);
-    return "it did not work";
-}
-
-static const struct {
-    const char *name;
-    int args;              /* numbers; -1: the handler looks itself */
-    Handler *handler;
-} commands[] = {
-    { "ping", 0, do_ping },
-    { "load", 2, do_load },
-    { "disk-write", 3, do_disk_write },
-    { "disk-sum", 2, do_disk_sum },
-    { "disk-load", 3, do_disk_load },
-    { "disk-verify", 2, do_disk_verify },
-    { "connect", -1, do_connect },
-    { "differ", 0, do_differ },
-    { "panic", 0, do_panic },
-    { "poweroff", 0, do_poweroff },
+static const Command commands[] = {
+    { "ping", "", 0, cmd_ping },
+    { "load", " MIB_PER_S MIB", 2, cmd_load },
+    { "disk-write", " OFFSET_KIB LENGTH_KIB SEED", 3, cmd_disk_write },
+    { "disk-sum", " OFFSET_KIB LENGTH_KIB", 2, cmd_disk_sum },
+    { "disk-load", " KIB_PER_S SPAN_KIB START_KIB", 3, cmd_disk_load },
+    { "disk-verify", " START_KIB SPAN_KIB", 2, cmd_disk_verify },
+    { "disk-size", "", 0, cmd_disk_size },
+    { "connect", " ADDRESS PORT BYTES", 3, cmd_connect },
+    { "stat", "", 0, cmd_stat },
+    { "load-stat", "", 0, cmd_load_stat },
+    { "differ", "", 0, cmd_differ },
+    { "poweroff", "", 0, cmd_poweroff },
+    { "panic", "", 0, cmd_panic },
 };
 
-static bool parse_numbers(const char *args, int count, uint64_t *arg)
+static void control_line(Conn *conn, char *line)
 {
-    for (int i = 0; i < count; i++) {
-        char *end;
+    const char *word[CONN_WORDS];
+    int words = line_split(line, word);
+    const char *error;
+    size_t i;
 
-        if (*args != ' ' || args[1] < '0' || args[1] > '9') {
-            return false;
-        }
-        errno = 0;
-        arg[i] = strtoumax(args + 1, &end, 10);
-        if (errno) {
-            return false;
-        }
-        args = end;
-    }
-    return !*args;
-}
+    stats.commands++;
+    for (i = 0; i < ARRAY_SIZE(commands); i++) {
+        const Command *c = &commands[i];
 
-static const char *execute(const char *line, Answer *answer)
-{
-    size_t length = strcspn(line, " ");
-    uint64_t arg[3] = { 0 };
-
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-        if (strlen(commands[i].name) != length ||
-            memcmp(commands[i].name, line, length)) {
+        if (words == 0 || strcmp(word[0], c->name)) {
             continue;
         }
-        if (commands[i].args >= 0 &&
-            !parse_numbers(line + length, commands[i].args, arg)) {
-            return "wrong arguments";
-        }
-        return commands[i].handler(arg, line + length, answer);
-    }
-    return "no such command";
-}
-
-void control_serve(int fd)
-{
-    char line[GUEST_LINE_MAX];
-    char out[GUEST_LINE_MAX + 16];
-
-    while (read_line(fd, line, sizeof(line))) {
-        Answer answer = { "" };
-        const char *error = execute(line, &answer);
-        int length = error ?
-            snprintf(out, sizeof(out), "error %s\n", error) :
-            snprintf(out, sizeof(out), "ok%s%s\n", *answer.text ? " " : "",
-                     answer.text);
-
-        if (!send_all(fd, out, length)) {
+        if (words - 1 != c->args) {
+            conn_printf(conn, "error usage: %s%s\n", c->name, c->usage);
             return;
         }
+        error = c->run(conn, word + 1);
+        if (error) {
+            conn_printf(conn, "error %s\n", error);
+        }
+        return;
     }
+    conn_printf(conn, "error there is no such command\n");
 }
+
+const Service service_control = {
+    .port = GUEST_CONTROL_PORT, .line = control_line,
+};

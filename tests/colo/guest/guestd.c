@@ -1,303 +1,220 @@
 /*
- * guestd: the guest's daemon for demos, tests and benches
+ * Daemon of the test guest: start, event loop, listening sockets
  *
- * Answers on the ports of guest-proto.h, over IPv4 and IPv6.  All it sends
- * depends on what it was sent and on nothing else: no time, no address, no
- * chance; so two guests that run in parallel send the same.
+ *   guestd [DISK]
+ *
+ * Runs as process 1, so that its end, whatever the reason, is a kernel panic
+ * which nobody can overlook on the serial console.
  *
  * Copyright (c) 2026 the qemu-colo developers
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
-#include "guest-proto.h"
 #include "guestd.h"
 
-#define MAX_CONNECTIONS 256
-#define MAX_SOURCE (1ULL << 40)
-#define CHUNK 65536
-#define STACK (256 * 1024)
+Stats stats;
 
-typedef struct Service {
-    uint16_t port;
-    void (*serve)(int fd);
-} Service;
+static int epoll_fd;
 
-typedef struct Connection {
-    int fd;
+typedef struct Listener {
+    Watch watch;
     const Service *service;
-} Connection;
-
-static int connections;
+} Listener;
 
 void fatal(const char *fmt, ...)
 {
     va_list ap;
+    char text[256];
+    char line[300];
 
-    fprintf(stderr, "guestd: fatal: ");
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    fprintf(stderr, "\n");
-    exit(1);
-}
-
-void start_thread(void *(*fn)(void *), void *arg)
-{
-    pthread_attr_t attr;
-    pthread_t thread;
-    int ret;
-
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attr, STACK);
-    ret = pthread_create(&thread, &attr, fn, arg);
-    if (ret) {
-        fatal("no thread: %s", strerror(ret));
+    /* One write: the kernel's own messages must not come in between. */
+    snprintf(line, sizeof(line), "guestd: fatal: %s\n", text);
+    if (write(STDERR_FILENO, line, strlen(line)) < 0) {
+        /* There is nowhere else to say it. */
     }
+    _exit(EXIT_FAILURE);
 }
 
-void pace(int64_t *next, int64_t period_ns)
+static void crashed(int number)
 {
-    struct timespec ts;
-    int64_t now;
+    static const char start[] = "guestd: fatal: signal ";
+    char line[sizeof(start) + 2];
 
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    now = ts.tv_sec * 1000000000LL + ts.tv_nsec;
-    *next += period_ns;
-    if (*next < now) {
-        *next = now;
-        return;
+    /* Only what a signal handler may use */
+    memcpy(line, start, sizeof(start) - 1);
+    line[sizeof(start) - 1] = '0' + number / 10;
+    line[sizeof(start)] = '0' + number % 10;
+    line[sizeof(start) + 1] = '\n';
+    if (write(STDERR_FILENO, line, sizeof(line)) < 0) {
+        /* There is nowhere else to say it. */
     }
-    ts.tv_sec = *next / 1000000000LL;
-    ts.tv_nsec = *next % 1000000000LL;
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL)) {
-        /* interrupted */
-    }
+    _exit(EXIT_FAILURE);
 }
 
-bool send_all(int fd, const void *buffer, size_t size)
+static void signals_init(void)
 {
-    const char *bytes = buffer;
-
-    while (size) {
-        ssize_t n = send(fd, bytes, size, MSG_NOSIGNAL);
-
-        if (n <= 0) {
-            return false;
-        }
-        bytes += n;
-        size -= n;
-    }
-    return true;
-}
-
-bool read_line(int fd, char *line, size_t size)
-{
-    size_t length = 0;
-
-    while (length < size) {
-        if (recv(fd, &line[length], 1, 0) != 1) {
-            return false;
-        }
-        if (line[length] == '\n') {
-            line[length] = '\0';
-            return true;
-        }
-        length++;
-    }
-    return false;
-}
-
-static void echo_serve(int fd)
-{
-    char *buffer = malloc(CHUNK);
-    ssize_t n;
-
-    while (buffer && (n = recv(fd, buffer, CHUNK, 0)) > 0 &&
-           send_all(fd, buffer, n)) {
-        /* go on */
-    }
-    free(buffer);
-}
-
-static void sink_serve(int fd)
-{
-    char *buffer = malloc(CHUNK);
-
-    while (buffer && recv(fd, buffer, CHUNK, 0) > 0) {
-        /* go on */
-    }
-    free(buffer);
-}
-
-static void source_serve(int fd)
-{
-    char line[GUEST_LINE_MAX];
-    uint64_t length, seed, done = 0;
-    char *buffer = malloc(CHUNK);
-    char rest;
-
-    if (buffer && read_line(fd, line, sizeof(line)) &&
-        sscanf(line, "%" SCNu64 " %" SCNu64 "%c", &length, &seed,
-               &rest) == 2 && length <= MAX_SOURCE) {
-        while (done < length) {
-            size_t n = length - done < CHUNK ? length - done : CHUNK;
-
-            guest_fill(buffer, n, seed, done);
-            if (!send_all(fd, buffer, n)) {
-                break;
-            }
-            done += n;
-        }
-    }
-    free(buffer);
-}
-
-static bool send_record(int fd, uint64_t number)
-{
-    char record[GUEST_RECORD_SIZE + 1];
-
-    guest_record_format(record, number);
-    return send_all(fd, record, GUEST_RECORD_SIZE);
-}
-
-/* A record per interval, for ever, or one for each "next". */
-static void counter_serve(int fd)
-{
-    char line[GUEST_LINE_MAX];
-    uint64_t number = 0;
-    unsigned interval_us;
-    char rest;
-
-    while (read_line(fd, line, sizeof(line))) {
-        if (!strcmp(line, "next")) {
-            if (!send_record(fd, number++)) {
-                return;
-            }
-        } else if (sscanf(line, "stream %" SCNu64 " %u%c", &number,
-                          &interval_us, &rest) == 2) {
-            int64_t next = 0;
-
-            while (send_record(fd, number++)) {
-                pace(&next, interval_us * 1000LL);
-            }
-            return;
-        } else {
-            return;
-        }
-    }
-}
-
-static void *connection_run(void *arg)
-{
-    Connection *c = arg;
-
-    c->service->serve(c->fd);
-    close(c->fd);
-    free(c);
-    __atomic_sub_fetch(&connections, 1, __ATOMIC_SEQ_CST);
-    return NULL;
-}
-
-static int open_socket(int type, uint16_t port)
-{
-    struct sockaddr_in6 addr = {
-        .sin6_family = AF_INET6, .sin6_port = htons(port),
-        .sin6_addr = IN6ADDR_ANY_INIT,
+    static const int crashes[] = {
+        SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS,
     };
-    int fd = socket(AF_INET6, type | SOCK_CLOEXEC, 0);
-    int off = 0, on = 1;
+    struct sigaction action = { .sa_handler = crashed };
+    size_t i;
 
-    if (fd < 0 ||
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) ||
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
-        bind(fd, (struct sockaddr *)&addr, sizeof(addr))) {
-        fatal("port %u: %s", port, strerror(errno));
+    for (i = 0; i < ARRAY_SIZE(crashes); i++) {
+        sigaction(crashes[i], &action, NULL);
+    }
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static void watch_control(int op, Watch *watch, uint32_t events)
+{
+    struct epoll_event event = { .events = events, .data.ptr = watch };
+
+    if (epoll_ctl(epoll_fd, op, watch->fd, &event) < 0) {
+        fatal("epoll_ctl: %s", strerror(errno));
+    }
+}
+
+void watch_add(Watch *watch, uint32_t events)
+{
+    watch_control(EPOLL_CTL_ADD, watch, events);
+}
+
+void watch_set(Watch *watch, uint32_t events)
+{
+    watch_control(EPOLL_CTL_MOD, watch, events);
+}
+
+void watch_remove(Watch *watch)
+{
+    if (watch->fd >= 0) {
+        close(watch->fd);
+        watch->fd = -1;
+    }
+}
+
+static void listener_ready(Watch *watch, uint32_t events)
+{
+    Listener *listener = container_of(watch, Listener, watch);
+    int fd = accept4(watch->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int one = 1;
+
+    if (fd < 0) {
+        return; /* the client has thought better of it */
+    }
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    conn_open(fd, listener->service);
+}
+
+/* Returns -1 where the kernel does not have that family. */
+static int socket_bind(int family, int type, uint16_t port)
+{
+    struct sockaddr_in in = {
+        .sin_family = AF_INET, .sin_port = htons(port),
+    };
+    struct sockaddr_in6 in6 = {
+        .sin6_family = AF_INET6, .sin6_port = htons(port),
+    };
+    struct sockaddr *addr = family == AF_INET ? (void *)&in : (void *)&in6;
+    socklen_t len = family == AF_INET ? sizeof(in) : sizeof(in6);
+    int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int one = 1;
+
+    if (fd < 0) {
+        if (errno == EAFNOSUPPORT) {
+            return -1;
+        }
+        fatal("socket: %s", strerror(errno));
+    }
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (family == AF_INET6) {
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+    }
+    if (bind(fd, addr, len) < 0) {
+        fatal("bind to port %d: %s", port, strerror(errno));
     }
     return fd;
 }
 
-static void *service_run(void *arg)
+static void service_listen(const Service *service, int family)
 {
-    const Service *service = arg;
-    int listener = open_socket(SOCK_STREAM, service->port);
+    int fd = socket_bind(family, SOCK_STREAM, service->port);
+    Listener *listener;
 
-    if (listen(listener, 64)) {
-        fatal("listen: %s", strerror(errno));
+    if (fd < 0) {
+        return;
     }
-    for (;;) {
-        int fd = accept(listener, NULL, NULL);
-        int on = 1;
-        Connection *c;
-
-        if (fd < 0) {
-            continue;
-        }
-        c = malloc(sizeof(*c));
-        if (!c || __atomic_add_fetch(&connections, 1, __ATOMIC_SEQ_CST) >
-            MAX_CONNECTIONS) {
-            __atomic_sub_fetch(&connections, c ? 1 : 0, __ATOMIC_SEQ_CST);
-            free(c);
-            close(fd);
-            continue;
-        }
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-        c->fd = fd;
-        c->service = service;
-        start_thread(connection_run, c);
+    if (listen(fd, GUEST_CONNECTIONS) < 0) {
+        fatal("listen on port %d: %s", service->port, strerror(errno));
     }
-    return NULL;
+    listener = calloc(1, sizeof(*listener));
+    if (!listener) {
+        fatal("no memory");
+    }
+    listener->watch.fd = fd;
+    listener->watch.ready = listener_ready;
+    listener->service = service;
+    watch_add(&listener->watch, EPOLLIN);
 }
 
-static void *udp_run(void *arg)
+static void services_start(void)
 {
-    int fd = open_socket(SOCK_DGRAM, GUEST_ECHO_PORT);
-    char *buffer = malloc(CHUNK);
-
-    if (!buffer) {
-        fatal("out of memory");
-    }
-    for (;;) {
-        struct sockaddr_in6 from;
-        socklen_t length = sizeof(from);
-        ssize_t n = recvfrom(fd, buffer, CHUNK, 0, (struct sockaddr *)&from,
-                             &length);
-
-        if (n >= 0) {
-            sendto(fd, buffer, n, MSG_NOSIGNAL, (struct sockaddr *)&from,
-                   length);
-        }
-    }
-    return NULL;
-}
-
-int main(void)
-{
-    static Service services[] = {
-        { GUEST_ECHO_PORT, echo_serve },
-        { GUEST_SINK_PORT, sink_serve },
-        { GUEST_SOURCE_PORT, source_serve },
-        { GUEST_CONTROL_PORT, control_serve },
-        { GUEST_COUNTER_PORT, counter_serve },
+    static const Service *const services[] = {
+        &service_echo, &service_sink, &service_source, &service_counter,
+        &service_control,
     };
+    static const int families[] = { AF_INET, AF_INET6 };
+    size_t i, j;
 
-    setvbuf(stderr, NULL, _IOLBF, 0);
-    signal(SIGPIPE, SIG_IGN);
-    start_thread(udp_run, NULL);
-    for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++) {
-        start_thread(service_run, &services[i]);
+    for (i = 0; i < ARRAY_SIZE(families); i++) {
+        for (j = 0; j < ARRAY_SIZE(services); j++) {
+            service_listen(services[j], families[i]);
+        }
+        udp_echo_start(socket_bind(families[i], SOCK_DGRAM,
+                                   GUEST_ECHO_PORT));
     }
-    fprintf(stderr, "guestd: ready\n");
+}
+
+int main(int argc, char **argv)
+{
+    signals_init();
+    epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (epoll_fd < 0) {
+        fatal("epoll_create1: %s", strerror(errno));
+    }
+    disk_init(argc > 1 ? argv[1] : NULL);
+    jobs_init();
+    services_start();
+    printf("guestd: ready\n");
+    fflush(stdout);
+
     for (;;) {
-        pause();
+        struct epoll_event event;
+        /*
+         * One at a time: what the event of one Watch frees can then not be
+         * the subject of another event that was fetched with it.
+         */
+        int n = epoll_wait(epoll_fd, &event, 1, -1);
+
+        if (n == 1) {
+            Watch *watch = event.data.ptr;
+
+            watch->ready(watch, event.events);
+        } else if (n < 0 && errno != EINTR) {
+            fatal("epoll_wait: %s", strerror(errno));
+        }
     }
 }

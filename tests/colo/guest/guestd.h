@@ -1,7 +1,9 @@
 /*
- * guestd: what its parts share
+ * Parts of the test guest's daemon
  *
- * One thread per connection, which may block; two more threads make load.
+ * One thread, the main one, runs the event loop, all sockets and all Conns.
+ * Whatever may block (disk, outgoing connections) is a Job in a thread of its
+ * own, which gives its answer back to the main thread.
  *
  * Copyright (c) 2026 the qemu-colo developers
  *
@@ -11,43 +13,152 @@
 #define GUESTD_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include "guest-proto.h"
 
-/* Says so on the console in a way that tests look for, and halts guestd. */
-void __attribute__((noreturn, format(printf, 1, 2)))
-fatal(const char *fmt, ...);
+#define container_of(ptr, type, member) \
+    ((type *)((char *)(ptr) - offsetof(type, member)))
+#define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
-/* A detached thread; fatal() where there can be none. */
-void start_thread(void *(*fn)(void *), void *arg);
+/* Says "guestd: fatal: ..." on the console and ends; any thread. */
+void fatal(const char *fmt, ...)
+    __attribute__((noreturn, format(printf, 1, 2)));
 
-/*
- * Sleeps until *@next, monotonic nanoseconds, and moves it on by @period_ns;
- * what was missed (a pause) is not caught up.
- */
-void pace(int64_t *next, int64_t period_ns);
+/* Event loop (guestd.c); main thread only */
 
-/* All or nothing; false where the peer is gone. */
-bool send_all(int fd, const void *buffer, size_t size);
+typedef struct Watch {
+    int fd;
+    void (*ready)(struct Watch *watch, uint32_t events);
+} Watch;
 
-/* One line without its end; false at the end of file, or if it is too long. */
-bool read_line(int fd, char *line, size_t size);
+/* @events: EPOLLIN, EPOLLOUT */
+void watch_add(Watch *watch, uint32_t events);
+void watch_set(Watch *watch, uint32_t events);
+/* Closes the descriptor too.  Does nothing where it is -1. */
+void watch_remove(Watch *watch);
 
-/* The control service: answers commands until the peer goes. */
-void control_serve(int fd);
+/* Connections (guest-conn.c); main thread only */
 
-/* RAM load: @mibps MiB/s of dirtied pages over @mib MiB; 0 ends it. */
-const char *load_set(unsigned mibps, unsigned mib);
+#define CONN_OUT_SIZE (64 * 1024)
+#define CONN_WORDS 5
 
-/*
- * The disk.  Each returns NULL, or what is wrong; offsets and lengths are
- * KiB and must lie on the disk.
- */
-const char *disk_write(uint64_t offset, uint64_t length, uint64_t seed);
-const char *disk_sum(uint64_t offset, uint64_t length, uint64_t *sum);
-/* Numbered 4 KiB blocks, @kibps KiB/s, each one synced; 0 ends it. */
-const char *disk_load_set(unsigned kibps, uint64_t span, uint64_t start);
-/* Checks what disk_load_set() has written: blocks found, highest number. */
-const char *disk_verify(uint64_t start, uint64_t span, uint64_t *blocks,
-                        uint64_t *highest);
+typedef struct Conn Conn;
+
+/* A TCP service takes either lines or bytes. */
+typedef struct Service {
+    uint16_t port;
+    /* A line of printable text, without its end */
+    void (*line)(Conn *conn, char *line);
+    /* There is room to send as many bytes. */
+    void (*bytes)(Conn *conn, const char *bytes, size_t len);
+    /* The end of the client's side ends it, even if there is more to send. */
+    bool eof_ends;
+} Service;
+
+struct Conn {
+    Watch watch;
+    const Service *service;
+    size_t in_len;
+    size_t out_start, out_end;
+    bool eof;               /* the client has sent all it will */
+    bool closing;           /* to be closed when all is sent */
+    bool busy;              /* a Job has this connection */
+    bool dead;              /* closed, to be freed when the Job ends */
+
+    void (*fill)(Conn *conn);   /* sends more when there is room, or NULL */
+    uint64_t next, end, seed;   /* of the counter and the source */
+    Watch timer;
+
+    char in[GUEST_LINE_MAX];
+    char out[CONN_OUT_SIZE];
+};
+
+/* Takes the socket; it must be non-blocking. */
+void conn_open(int fd, const Service *service);
+size_t conn_room(const Conn *conn);
+/* Ends the connection if there is no room: check before, or send little. */
+void conn_send(Conn *conn, const void *bytes, size_t len);
+void conn_printf(Conn *conn, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/* To be called after a change from outside of the Service's functions. */
+void conn_step(Conn *conn);
+
+/* Words of a line; returns their number, CONN_WORDS + 1 if too many. */
+int line_split(char *line, const char *word[CONN_WORDS]);
+/* A decimal number from @min to @max and nothing else */
+bool parse_number(const char *text, uint64_t min, uint64_t max,
+                  uint64_t *value);
+
+/* Counters of what clients have asked for */
+
+typedef struct Stats {
+    uint64_t connections, refused, echoed, sunk, sourced, records, datagrams,
+             commands;
+} Stats;
+
+extern Stats stats;
+
+/* Services */
+
+extern const Service service_echo, service_sink, service_source;
+extern const Service service_counter, service_control;
+
+/* UDP echo; @fd is a bound socket. */
+void udp_echo_start(int fd);
+
+/* Blocking work (guest-job.c) */
+
+typedef struct Job Job;
+
+struct Job {
+    Conn *conn;
+    void (*run)(Job *job);  /* in a thread of its own */
+    uint64_t arg[3];
+    char text[64];
+    char answer[GUEST_LINE_MAX / 2];    /* from run(), without line end */
+    Job *next;
+};
+
+void jobs_init(void);
+/* The Job is copied; its answer will be sent to @conn.  Main thread. */
+void job_start(Conn *conn, const Job *job);
+void job_answer(Job *job, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Starts a thread that nobody will join; @nice as in nice(2). */
+bool thread_start(void *(*start)(void *opaque), void *opaque);
+/* Lets everything else run first; for the calling thread. */
+void thread_yield_to_others(void);
+/* Waits for the next @period_ns after *@due, and moves *@due there. */
+void thread_pace(int64_t *due, int64_t period_ns);
+
+/* Memory load (guest-load.c); main thread */
+
+/* 0 MiB/s ends it.  Returns NULL, or what is wrong. */
+const char *load_start(uint64_t mib_per_s, uint64_t mib);
+uint64_t load_pages(void);
+
+/* Disk (guest-disk.c, guest-disk-load.c) */
+
+/* Without a disk, if @path is NULL.  Main thread, once. */
+void disk_init(const char *path);
+uint64_t disk_kib(void);
+bool disk_transfer(bool write, void *buf, size_t len, uint64_t offset,
+                   const char **error);
+bool disk_flush(const char **error);
+/* For buf of disk_transfer() */
+void *disk_alloc(size_t len);
+
+/* Jobs: arg[] as in the command of that name */
+void disk_write_run(Job *job);
+void disk_sum_run(Job *job);
+void disk_load_run(Job *job);
+void disk_verify_run(Job *job);
+/* The last block of the load that is safe on the disk; any thread */
+uint64_t disk_load_acknowledged(void);
+
+/* Outgoing connection (guest-connect.c): text, arg[0] port, arg[1] bytes */
+void connect_run(Job *job);
 
 #endif
