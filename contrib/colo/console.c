@@ -24,7 +24,6 @@ static const char *const signs[] = {
     "hung_task",
     "blocked for more than",
     "I/O error",
-    "segfault at",
     "double fault",
     "guestd: fatal:",
 };

@@ -87,6 +87,11 @@ static bool demo_check_file(const char *option, const char *path, int mode)
                 option);
         return false;
     }
+    if (!g_file_test(path, G_FILE_TEST_IS_REGULAR)) {
+        fprintf(stderr, "colo demo: --%s %s: there is no such file\n",
+                option, path);
+        return false;
+    }
     if (access(path, mode)) {
         fprintf(stderr, "colo demo: --%s %s: %s\n", option, path,
                 strerror(errno));
@@ -195,19 +200,20 @@ static int demo_run(void *opaque, const char *dir)
                    demo->config.machine, demo->config.nic, demo->config.disk,
                    demo->config.memory_mib, demo->config.smp,
                    demo->config.accel);
+    if (demo->keep) {
+        timeline_event(timeline, "kept", "logs and disks stay in %s", dir);
+    }
     if (!scenario_run(&demo->config, timeline, dir, &report, &err)) {
         error = error_get_pretty(err);
     }
-    if (demo->keep) {
-        timeline_event(timeline, "kept", "logs and disks stay in %s", dir);
-    } else if (error && report.protected_once) {
+    if (!demo->keep && error && report.booted) {
         demo_print_dump(dir);
     }
     verdict = demo_verdict(&report, error);
     timeline_result(timeline, verdict, demo_result(&report, error));
     timeline_free(timeline);
     error_free(err);
-    return error ? 1 : 0;
+    return error || ferror(stdout) ? 1 : 0;
 }
 
 int colo_demo(int argc, char **argv)

@@ -37,7 +37,7 @@ static char *read_line(int fd, int64_t until_us, Error **errp)
         ssize_t n;
 
         if (!wire_wait(fd, G_IO_IN, until_us)) {
-            why = "no answer in time";
+            why = wire_given_up() ?: "no answer in time";
             break;
         }
         n = recv(fd, buf + fill, sizeof(buf) - fill, 0);

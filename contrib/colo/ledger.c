@@ -82,17 +82,45 @@ static bool ledger_verify_block(Ledger *ledger, unsigned index, Error **errp)
     return true;
 }
 
+/* Before that, blocks have been written over. */
+static unsigned ledger_first(const Ledger *ledger)
+{
+    return ledger->written > ledger->capacity ?
+        ledger->written - ledger->capacity : 0;
+}
+
 bool ledger_verify(Ledger *ledger, Error **errp)
 {
-    unsigned first = ledger->written > ledger->capacity ?
-        ledger->written - ledger->capacity : 0;
-
-    for (unsigned i = first; i < ledger->written; i++) {
+    for (unsigned i = ledger_first(ledger); i < ledger->written; i++) {
         if (!ledger_verify_block(ledger, i, errp)) {
             return false;
         }
     }
     return true;
+}
+
+bool ledger_verify_image(Ledger *ledger, const char *path, Error **errp)
+{
+    g_autofree uint8_t *want = g_malloc(BLOCK_KIB * 1024);
+    g_autofree uint8_t *got = g_malloc(BLOCK_KIB * 1024);
+    int fd = qemu_open(path, O_RDONLY, errp);
+    bool ok = fd >= 0;
+
+    for (unsigned i = ledger_first(ledger); ok && i < ledger->written; i++) {
+        off_t offset = block_offset(ledger, i) * 1024LL;
+
+        guest_fill(want, BLOCK_KIB * 1024, block_seed(i), 0);
+        ok = pread(fd, got, BLOCK_KIB * 1024, offset) == BLOCK_KIB * 1024 &&
+             !memcmp(got, want, BLOCK_KIB * 1024);
+        if (!ok) {
+            error_setg(errp, "acknowledged disk write %u is not in the image "
+                       "of the disk", i);
+        }
+    }
+    if (fd >= 0) {
+        qemu_close(fd);
+    }
+    return ok;
 }
 
 unsigned ledger_blocks(const Ledger *ledger)

@@ -31,6 +31,12 @@ bool ledger_write(Ledger *ledger, Error **errp);
 /* Reads all blocks back from the guest's disk and compares. */
 bool ledger_verify(Ledger *ledger, Error **errp);
 
+/*
+ * Compares all blocks with the raw image @path of the guest's disk: are they
+ * where they survive both hosts?
+ */
+bool ledger_verify_image(Ledger *ledger, const char *path, Error **errp);
+
 /* Blocks that were acknowledged. */
 unsigned ledger_blocks(const Ledger *ledger);
 

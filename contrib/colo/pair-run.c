@@ -101,7 +101,9 @@ static void vm_event(void *opaque, const char *name, QDict *data,
     RunNode *node = opaque;
     PairRun *run = node->run;
 
-    if (g_str_equal(name, "RESUME")) {
+    if (g_str_equal(name, "STOP")) {
+        pair_stopped(run->pair, node->index);
+    } else if (g_str_equal(name, "RESUME")) {
         pair_resumed(run->pair, node->index, run_now());
     } else if (g_str_equal(name, "COLO_EXIT")) {
         const char *reason = data ? qdict_get_try_str(data, "reason") : NULL;
@@ -111,9 +113,6 @@ static void vm_event(void *opaque, const char *name, QDict *data,
     }
     if (run->step && run->step_node == node->index) {
         step_event(run->step, name, data);
-    }
-    if (run->ops->event) {
-        run->ops->event(run->opaque, node->index, name);
     }
     run_drive(run);
 }
@@ -253,11 +252,13 @@ static void run_drive(PairRun *run)
         return;
     }
     run->driving = true;
-    run_report_state(run);
-    while (pair_next_action(run->pair, &action)) {
-        run_action(run, &action);
+    do {
         run_report_state(run);
-    }
+        while (pair_next_action(run->pair, &action)) {
+            run_action(run, &action);
+            run_report_state(run);
+        }
+    } while (pair_state(run->pair) != run->seen);
     run->driving = false;
 }
 
@@ -332,7 +333,7 @@ PairRun *pair_run_new(const PairRunConfig *config, const PairRunOps *ops,
     run->config = *config;
     run->ops = ops;
     run->opaque = opaque;
-    run->pair = pair_new();
+    run->pair = pair_new(config->interval_ms);
     run->consoles = g_ptr_array_new_with_free_func(g_free);
     g_ptr_array_add(run->consoles, NULL);
     for (int i = 0; i < PAIR_NODES; i++) {

@@ -33,17 +33,19 @@ typedef struct PairRunConfig {
     const char *local;     /* $local, less the serial console */
     const char *qemu;      /* program to run for qemu-system-x86_64 */
     const char *qemu_img;
+    int interval_ms;       /* longest time between two checkpoints */
     PairRunNode node[PAIR_NODES];
 } PairRunConfig;
 
 /* Each may be NULL. */
 typedef struct PairRunOps {
-    /* The pair has entered @state because of @reason. */
+    /*
+     * The pair has entered @state because of @reason.  Nothing of what it
+     * does there has begun, so that this is the time for pair_run_dump().
+     */
     void (*state)(void *opaque, PairState state, const char *reason);
     /* Step @step begins on @node. */
     void (*step)(void *opaque, int node, const char *step);
-    /* A QMP event of @node, after the controller has seen it. */
-    void (*event)(void *opaque, int node, const char *name);
     /* The resync has copied @done of @total bytes. */
     void (*resync)(void *opaque, uint64_t done, uint64_t total);
 } PairRunOps;

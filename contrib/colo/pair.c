@@ -12,6 +12,9 @@
 #include "qemu/osdep.h"
 #include "pair.h"
 
+/* A checkpoint may be late by some intervals before a pair is given up. */
+#define LATE_INTERVALS 3
+
 /* Whom a step of a plan concerns, by the role of the moment. */
 typedef enum Role { ROLE_PRIMARY, ROLE_SECONDARY } Role;
 
@@ -86,6 +89,7 @@ typedef struct PairRow {
     const char *why;          /* reason, where the plan before led here */
     const PlanStep *plan;     /* NULL: chosen at run time, or nothing to do */
     int64_t limit;            /* ms without any progress, 0: for ever */
+    bool checkpoints;         /* ... and that is to be a checkpoint */
     /* Where to go next; EMPTY: stay here, it means nothing now. */
     PairState done;           /* after the plan */
     PairState failed;         /* a step failed, or the time is over */
@@ -114,12 +118,13 @@ static const PairRow pair_rows[PAIR_STATE__MAX] = {
     },
     [PAIR_SEEDING] = {
         .text = "seeding", .why = "RAM and devices are being sent",
-        .plan = plan_seed, .limit = 120 * 1000,
+        .plan = plan_seed, .limit = 120 * 1000, .checkpoints = true,
         .failed = PAIR_ABANDONING,
         .primary_gone = PAIR_ENDED, .secondary_gone = PAIR_ABANDONING,
     },
     [PAIR_PROTECTED] = {
-        .text = "protected", .limit = 60 * 1000, .failed = PAIR_LOST,
+        .text = "protected", .limit = 60 * 1000, .checkpoints = true,
+        .failed = PAIR_LOST,
         .primary_gone = PAIR_LOST, .secondary_gone = PAIR_LOST,
     },
     [PAIR_LOST] = {
@@ -146,6 +151,7 @@ static const PairRow pair_rows[PAIR_STATE__MAX] = {
 
 struct Pair {
     PairState state;
+    int64_t interval;
     char *reason;
     int primary;
     bool up[PAIR_NODES];         /* its monitor answers */
@@ -153,6 +159,7 @@ struct Pair {
     bool promoted[PAIR_NODES];   /* this QEMU was a secondary once */
     bool rejoin;                 /* disks are no longer known to be equal */
     bool in_colo;                /* query-migrate of the primary said so */
+    bool stopped;                /* ... and its guest has stopped since */
     uint64_t checkpoints;
     int64_t deadline;
     const PlanStep *next;        /* next step of the plan; NULL: no plan */
@@ -165,9 +172,17 @@ static int pair_node(const Pair *pair, Role role)
     return role == ROLE_PRIMARY ? pair->primary : !pair->primary;
 }
 
+static int64_t pair_limit(const Pair *pair)
+{
+    const PairRow *row = &pair_rows[pair->state];
+
+    return row->limit +
+           (row->checkpoints ? LATE_INTERVALS * pair->interval : 0);
+}
+
 static void pair_rearm(Pair *pair, int64_t now)
 {
-    int64_t limit = pair_rows[pair->state].limit;
+    int64_t limit = pair_limit(pair);
 
     pair->deadline = limit ? now + limit : INT64_MAX;
 }
@@ -206,15 +221,17 @@ static void pair_enter(Pair *pair, PairState state, const char *reason,
     }
     if (state == PAIR_SEEDING) {
         pair->in_colo = false;
+        pair->stopped = false;
     }
     pair_enter_plan(pair, state, pair_rows[state].plan,
                     reason ?: pair_rows[state].why, now);
 }
 
-Pair *pair_new(void)
+Pair *pair_new(int64_t interval)
 {
     Pair *pair = g_new0(Pair, 1);
 
+    pair->interval = interval;
     pair->reason = g_strdup("");
     pair->deadline = INT64_MAX;
     return pair;
@@ -263,9 +280,9 @@ bool pair_command(Pair *pair, PairCommand cmd, int node, int64_t now,
     static const char *const names[] = { "start", "join", "failover" };
 
     if (!pair_allows(pair, cmd, node)) {
-        error_setg(errp, "'%s' on node %d is not possible while the pair is "
-                   "%s%s", names[cmd], node, pair_state_text(pair->state),
-                   pair->gone[node] ? " and that node is gone" : "");
+        error_setg(errp, "'%s' is not possible: the pair is %s%s%s",
+                   names[cmd], pair_state_text(pair->state),
+                   *pair->reason ? ": " : "", pair->reason);
         return false;
     }
     switch (cmd) {
@@ -413,15 +430,23 @@ void pair_migration(Pair *pair, int node, const char *status, int64_t now)
     }
 }
 
+void pair_stopped(Pair *pair, int node)
+{
+    if (node == pair->primary && pair->in_colo) {
+        pair->stopped = true;
+    }
+}
+
 void pair_resumed(Pair *pair, int node, int64_t now)
 {
-    if (node != pair->primary) {
+    if (node != pair->primary || !pair->stopped) {
         return;
     }
+    pair->stopped = false;
     if (pair->state == PAIR_PROTECTED) {
         pair->checkpoints++;
         pair_rearm(pair, now);
-    } else if (pair->state == PAIR_SEEDING && pair->in_colo) {
+    } else if (pair->state == PAIR_SEEDING) {
         pair->checkpoints++;
         pair_enter(pair, PAIR_PROTECTED, "the first checkpoint is committed",
                    now);
@@ -430,11 +455,13 @@ void pair_resumed(Pair *pair, int node, int64_t now)
 
 void pair_colo_exit(Pair *pair, int node, const char *reason, int64_t now)
 {
-    if (pair->state == PAIR_PROTECTED) {
-        g_autofree char *why = g_strdup_printf("COLO ended on node %d: %s",
-                                               node, reason);
+    g_autofree char *why = g_strdup_printf(
+        "COLO ended on the %s (node %d): %s",
+        node == pair->primary ? "primary" : "secondary", node, reason);
 
-        pair_enter(pair, PAIR_LOST, why, now);
+    if (pair->state == PAIR_PROTECTED ||
+        (pair->state == PAIR_SEEDING && !pair->next)) {
+        pair_enter(pair, pair_rows[pair->state].failed, why, now);
     }
 }
 
@@ -459,7 +486,7 @@ void pair_tick(Pair *pair, int64_t now)
         return;
     }
     why = g_strdup_printf("no progress for %" PRId64 " s while %s (%s)",
-                          row->limit / 1000, pair_state_text(pair->state),
+                          pair_limit(pair) / 1000, pair_state_text(pair->state),
                           pair->reason);
     pair_enter(pair, row->failed, why, now);
 }

@@ -64,7 +64,11 @@ typedef struct PairAction {
 
 typedef struct Pair Pair;
 
-Pair *pair_new(void);
+/*
+ * @interval is the longest time between two checkpoints; how long the pair
+ * is waited for depends on it.
+ */
+Pair *pair_new(int64_t interval);
 void pair_free(Pair *pair);
 
 /* False with @errp set where the present state does not allow @cmd. */
@@ -90,7 +94,12 @@ void pair_node_up(Pair *pair, int node, int64_t now);
 void pair_node_gone(Pair *pair, int node, const char *why, int64_t now);
 /* query-migrate on @node says @status. */
 void pair_migration(Pair *pair, int node, const char *status, int64_t now);
-/* A RESUME event of @node: its guest runs again, after a checkpoint. */
+/*
+ * A STOP event of @node, and a RESUME event.  While the primary replicates,
+ * the two together are a checkpoint; a RESUME without a STOP before it is
+ * the start of replication.
+ */
+void pair_stopped(Pair *pair, int node);
 void pair_resumed(Pair *pair, int node, int64_t now);
 /* A COLO_EXIT event of @node with @reason. */
 void pair_colo_exit(Pair *pair, int node, const char *reason, int64_t now);

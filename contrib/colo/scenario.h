@@ -49,7 +49,7 @@ typedef struct ScenarioReport {
     int joins;
     unsigned blocks;         /* acknowledged disk writes, verified */
     bool disks_equal;        /* both hosts' images, at the end */
-    bool protected_once;     /* it came as far as a protected pair */
+    bool booted;             /* the guest has answered */
 } ScenarioReport;
 
 /* The values that most people want; the paths are left NULL. */

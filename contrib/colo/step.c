@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
+#include <sys/wait.h>
 #include "qapi/qmp/qstring.h"
 #include "procedure.h"
 #include "step.h"
@@ -175,6 +176,21 @@ char **step_argv(const char *line, GHashTable *vars, const char *qemu,
     return expanded ? split_argv(expanded, qemu, qemu_img, errp) : NULL;
 }
 
+/* The last line that a command has written, "" if there is none. */
+static char *last_line(const char *dir)
+{
+    g_autofree char *path = g_strdup_printf("%s/commands.log", dir);
+    g_autofree char *text = NULL;
+    char *start;
+
+    if (!g_file_get_contents(path, &text, NULL, NULL)) {
+        return g_strdup("");
+    }
+    g_strchomp(text);
+    start = strrchr(text, '\n');
+    return g_strdup(start ? start + 1 : text);
+}
+
 static void child_exited(GPid pid, gint status, gpointer opaque)
 {
     Step *step = opaque;
@@ -184,15 +200,17 @@ static void child_exited(GPid pid, gint status, gpointer opaque)
     step->child = 0;
     step->watch = 0;
     if (!g_spawn_check_exit_status(status, &gerr)) {
-        what = g_strdup_printf("%s; see %s/commands.log", gerr->message,
-                               step->target.dir);
+        g_autofree char *last = last_line(step->target.dir);
+
+        what = g_strdup_printf("%s: %s", gerr->message, last);
     }
     step_line_done(step, what);
 }
 
-/* Runs between fork and exec. */
+/* Runs between fork and exec.  A group of its own is killed as a whole. */
 static void child_setup(gpointer opaque)
 {
+    setpgid(0, 0);
     dup2(GPOINTER_TO_INT(opaque), STDOUT_FILENO);
     dup2(GPOINTER_TO_INT(opaque), STDERR_FILENO);
 }
@@ -310,9 +328,10 @@ void step_free(Step *step)
         g_source_remove(step->idle);
     }
     if (step->watch) {
-        /* It ends by itself; only nobody waits for it any longer. */
+        /* It must not go on with what the next step does anew. */
         g_source_remove(step->watch);
-        g_spawn_close_pid(step->child);
+        kill(-step->child, SIGKILL);
+        waitpid(step->child, NULL, 0);
     }
     g_hash_table_unref(step->events);
     g_ptr_array_unref(step->lines);

@@ -65,4 +65,11 @@ char *guest_command(const char *address, const char *command, int timeout_ms,
 char *guest_command_port(const char *address, uint16_t port,
                          const char *command, int timeout_ms, Error **errp);
 
+/*
+ * From now on all that waits for the guest, in this and other functions of
+ * this file, ends at once and says @why, which stays the caller's; NULL: no
+ * more.  May be called from within the main loop that they iterate.
+ */
+void guest_give_up(const char *why);
+
 #endif

@@ -63,6 +63,14 @@ static void timeline_put_json(Timeline *timeline, const char *event,
     fflush(stdout);
 }
 
+static void timeline_put_line(Timeline *timeline, const char *text)
+{
+    timeline_erase_status(timeline);
+    printf("%s%7.2f s  %s\n", timeline->style == TIMELINE_TAP ? "# " : "",
+           timeline_seconds(timeline), text);
+    fflush(stdout);
+}
+
 void timeline_event(Timeline *timeline, const char *event, const char *fmt,
                     ...)
 {
@@ -76,14 +84,27 @@ void timeline_event(Timeline *timeline, const char *event, const char *fmt,
     if (timeline->style == TIMELINE_JSON) {
         g_autoptr(QDict) dict = qdict_new();
 
-        qdict_put_str(dict, "text", text);
+        qdict_put_str(dict, "text", g_strstrip(text));
         timeline_put_json(timeline, event, dict);
-        return;
+    } else {
+        timeline_put_line(timeline, text);
     }
-    timeline_erase_status(timeline);
-    printf("%s%7.2f s  %s\n", timeline->style == TIMELINE_TAP ? "# " : "",
-           timeline_seconds(timeline), text);
-    fflush(stdout);
+}
+
+void timeline_state(Timeline *timeline, const char *state, const char *why)
+{
+    if (timeline->style == TIMELINE_JSON) {
+        g_autoptr(QDict) dict = qdict_new();
+
+        qdict_put_str(dict, "state", state);
+        qdict_put_str(dict, "text", why);
+        timeline_put_json(timeline, "state", dict);
+    } else {
+        g_autofree char *shout = g_ascii_strup(state, -1);
+        g_autofree char *text = g_strdup_printf("%-12s %s", shout, why);
+
+        timeline_put_line(timeline, text);
+    }
 }
 
 void timeline_status(Timeline *timeline, const char *fmt, ...)

@@ -32,6 +32,9 @@ void timeline_free(Timeline *timeline);
 void G_GNUC_PRINTF(3, 4)
 timeline_event(Timeline *timeline, const char *event, const char *fmt, ...);
 
+/* The pair has entered @state; for programs the event is "state". */
+void timeline_state(Timeline *timeline, const char *state, const char *why);
+
 /* The status line; does nothing where stdout is no terminal, or for JSON. */
 void G_GNUC_PRINTF(2, 3)
 timeline_status(Timeline *timeline, const char *fmt, ...);

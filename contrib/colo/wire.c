@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include "stream.h"
 #include "wire.h"
 
 /*
@@ -67,6 +68,20 @@ static void source_end(GSource *source)
     }
 }
 
+/* Belongs to whoever has called guest_give_up(). */
+static const char *given_up;
+
+void guest_give_up(const char *why)
+{
+    given_up = why;
+    g_main_context_wakeup(NULL);
+}
+
+const char *wire_given_up(void)
+{
+    return given_up;
+}
+
 bool wire_wait(int fd, GIOCondition cond, int64_t until_us)
 {
     int64_t left_us = MAX(until_us - g_get_monotonic_time(), 0);
@@ -81,7 +96,7 @@ bool wire_wait(int fd, GIOCondition cond, int64_t until_us)
         g_source_set_callback(ready, (GSourceFunc)wait_ready, &wait, NULL);
         g_source_attach(ready, NULL);
     }
-    while (!wait.ready && !wait.expired) {
+    while (!wait.ready && !wait.expired && !given_up) {
         g_main_context_iteration(NULL, TRUE);
     }
     source_end(ready);
@@ -154,8 +169,12 @@ int wire_connect(const char *address, uint16_t port, int64_t until_us,
             wire_wait(-1, 0, MIN(now + WIRE_PAUSE_US, until_us));
             now = g_get_monotonic_time();
         }
-    } while (fd < 0 && now < until_us);
+    } while (fd < 0 && now < until_us && !given_up);
     freeaddrinfo(ai);
+    if (fd < 0 && given_up) {
+        error_setg(errp, "%s", given_up);
+        return -1;
+    }
     if (fd < 0) {
         error_setg(errp, "no connection to %s port %u within %.1f s: %s",
                    address, port, (now - start) / 1e6, strerror(-fd));

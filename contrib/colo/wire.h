@@ -27,9 +27,12 @@ int wire_connect(const char *address, uint16_t port, int64_t until_us,
 
 /*
  * Iterates the main loop until @cond holds for @fd (true) or it is
- * @until_us (false).  @fd may be -1: then it is a pause.
+ * @until_us, or the guest was given up (false).  @fd may be -1: then it is a pause.
  */
 bool wire_wait(int fd, GIOCondition cond, int64_t until_us);
+
+/* What guest_give_up() was told, or NULL. */
+const char *wire_given_up(void);
 
 /*
  * Sends all @len bytes, which must be few (a request).  False with @errp

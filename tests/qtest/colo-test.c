@@ -271,9 +271,13 @@ static const ColoCase cases[] = {
     { "disk/second-life", test_second_life, true },
 };
 
+static int cases_run;
+
 static void run_case(const void *opaque)
 {
     const ColoCase *c = opaque;
+
+    cases_run++;
 
     if (c->disk && !getenv("QTEST_QEMU_IMG")) {
         g_test_skip("QTEST_QEMU_IMG is not set");
@@ -287,17 +291,22 @@ static void run_case(const void *opaque)
 
 int main(int argc, char **argv)
 {
-    int i;
+    int i, status;
 
     g_test_init(&argc, &argv, NULL);
     if (!qtest_has_accel("tcg")) {
-        g_test_message("COLO is tested with TCG, which this QEMU lacks");
-        return g_test_run();
+        fprintf(stderr, "colo-test: this QEMU lacks TCG, which is tested\n");
+        return EXIT_FAILURE;
     }
     for (i = 0; i < ARRAY_SIZE(cases); i++) {
         g_autofree char *path = g_strdup_printf("colo/%s", cases[i].name);
 
         qtest_add_data_func(path, &cases[i], run_case);
     }
-    return g_test_run();
+    status = g_test_run();
+    if (!cases_run) {
+        fprintf(stderr, "colo-test: no such case\n");
+        return EXIT_FAILURE;
+    }
+    return status;
 }

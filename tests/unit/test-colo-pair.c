@@ -78,7 +78,12 @@ static void sim_input(Sim *sim, const char *line)
         pair_node_up(sim->pair, node, sim->now);
     } else if (g_str_equal(w[0], "gone")) {
         pair_node_gone(sim->pair, node, "killed", sim->now);
+    } else if (g_str_equal(w[0], "stopped")) {
+        pair_stopped(sim->pair, node);
     } else if (g_str_equal(w[0], "resumed")) {
+        pair_resumed(sim->pair, node, sim->now);
+    } else if (g_str_equal(w[0], "checkpoint")) {
+        pair_stopped(sim->pair, node);
         pair_resumed(sim->pair, node, sim->now);
     } else if (g_str_equal(w[0], "exit")) {
         pair_colo_exit(sim->pair, node, "error", sim->now);
@@ -106,7 +111,7 @@ static void sim_input(Sim *sim, const char *line)
 
 #define PROTECT_FIRST \
     "start 0\njoin\nup 1\nup 0\nmigration active\nmigration colo\n" \
-    "resumed 0\n"
+    "resumed 0\ncheckpoint 0\n"
 
 #define PROTECTED_FIRST \
     "= alone\n0 launch primary-start\n" \
@@ -131,12 +136,13 @@ static const struct {
     {
         /* the first primary may answer before the secondary does */
         "first-other-order",
-        "start 0\nup 0\njoin\nup 1\nmigration colo\nresumed 0\n",
+        "start 0\nup 0\njoin\nup 1\nmigration colo\ncheckpoint 0\n",
         PROTECTED_FIRST,
     }, {
-        /* a RESUME before "colo" is no checkpoint */
+        /* the RESUME of the start, whenever "colo" is noticed, is none */
         "resume-too-early",
-        "start 0\njoin\nup 1\nup 0\nresumed 0\nmigration colo\nresumed 1\n",
+        "start 0\njoin\nup 1\nup 0\ncheckpoint 0\nmigration colo\n"
+        "resumed 0\ncheckpoint 1\n",
         "= alone\n0 launch primary-start\n"
         "= joining\n1 shell secondary-overlays\n1 launch secondary-start\n"
         "1 qmp secondary-export\n"
@@ -145,7 +151,7 @@ static const struct {
     }, {
         "primary-dies-rejoin",
         PROTECT_FIRST "gone 0\nfailover 1\njoin\nup 0\nmigration colo\n"
-        "resumed 1\n",
+        "checkpoint 1\n",
         PROTECTED_FIRST FAILED_OVER_TO_1
         "= joining\n0 shell secondary-disk\n0 shell secondary-overlays\n"
         "0 launch secondary-start\n0 qmp secondary-export\n"
@@ -156,7 +162,7 @@ static const struct {
     }, {
         "secondary-dies-rejoin",
         PROTECT_FIRST "gone 1\nfailover 0\njoin\nup 1\nmigration colo\n"
-        "resumed 0\n",
+        "checkpoint 0\n",
         PROTECTED_FIRST
         "= lost\n= failing over\n1 kill\n0 qmp primary-failover\n"
         "= failed over\n"
@@ -170,7 +176,7 @@ static const struct {
         /* promoted, then a fresh secondary is promoted in its turn */
         "swap-twice",
         PROTECT_FIRST "gone 0\nfailover 1\njoin\nup 0\nmigration colo\n"
-        "resumed 1\ngone 1\nfailover 0\n",
+        "checkpoint 1\ngone 1\nfailover 0\n",
         PROTECTED_FIRST FAILED_OVER_TO_1
         "= joining\n0 shell secondary-disk\n0 shell secondary-overlays\n"
         "0 launch secondary-start\n0 qmp secondary-export\n"
@@ -196,8 +202,8 @@ static const struct {
         "both-die",
         PROTECT_FIRST "gone 0\ngone 1\nfailover 1\n",
         PROTECTED_FIRST "= lost\n= ended\n"
-        "refused: 'failover' on node 1 is not possible while the pair is "
-        "ended and that node is gone\n",
+        "refused: 'failover' is not possible: the pair is ended: the "
+        "secondary (node 1) is gone: killed\n",
     }, {
         "survivor-dies-during-failover",
         PROTECT_FIRST "hang secondary-failover\ngone 0\nfailover 1\n"
@@ -219,14 +225,11 @@ static const struct {
     }, {
         "refusals",
         "join\nfailover 0\nstart 0\nstart 1\nfailover 0\n",
-        "refused: 'join' on node 0 is not possible while the pair is empty\n"
-        "refused: 'failover' on node 0 is not possible while the pair is "
-        "empty\n"
+        "refused: 'join' is not possible: the pair is empty\n"
+        "refused: 'failover' is not possible: the pair is empty\n"
         "= alone\n0 launch primary-start\n"
-        "refused: 'start' on node 1 is not possible while the pair is "
-        "alone\n"
-        "refused: 'failover' on node 0 is not possible while the pair is "
-        "alone\n",
+        "refused: 'start' is not possible: the pair is alone: started\n"
+        "refused: 'failover' is not possible: the pair is alone: started\n",
     }, {
         "join-dies-while-starting",
         "start 0\nup 0\njoin\ngone 1\n",
@@ -244,6 +247,14 @@ static const struct {
     }, {
         "migration-fails",
         "start 0\nup 0\njoin\nup 1\nmigration failed\n",
+        "= alone\n0 launch primary-start\n"
+        "= joining\n1 shell secondary-overlays\n1 launch secondary-start\n"
+        "1 qmp secondary-export\n"
+        "= seeding\n0 qmp disk-attach\n0 qmp checkpoint-delay\n"
+        "0 qmp migrate\n" ABANDONED("0", "1"),
+    }, {
+        "colo-ends-while-seeding",
+        "start 0\nup 0\njoin\nup 1\nmigration colo\nexit 0\n",
         "= alone\n0 launch primary-start\n"
         "= joining\n1 shell secondary-overlays\n1 launch secondary-start\n"
         "1 qmp secondary-export\n"
@@ -271,14 +282,14 @@ static const struct {
         "= resyncing\n0 qmp resync\n" ABANDONED("0", "1"),
     }, {
         "no-more-checkpoints",
-        PROTECT_FIRST "after 59000\nresumed 0\nafter 59000\nresumed 1\n"
-        "after 1000\n",
+        PROTECT_FIRST "after 61000\ncheckpoint 0\nafter 61000\n"
+        "checkpoint 1\nafter 499\nafter 1\n",
         PROTECTED_FIRST "= lost\n",
     }, {
         /* after a failed first join the disks can no longer be trusted */
         "join-again",
         "start 0\nup 0\njoin\ngone 1\njoin\nup 1\nmigration colo\n"
-        "resumed 0\n",
+        "checkpoint 0\n",
         "= alone\n0 launch primary-start\n"
         "= joining\n1 shell secondary-overlays\n1 launch secondary-start\n"
         ABANDONED("0", "1")
@@ -294,7 +305,7 @@ static const struct {
 static void test_case(gconstpointer data)
 {
     int i = GPOINTER_TO_INT(data);
-    Sim sim = { .pair = pair_new(), .trace = g_string_new(NULL) };
+    Sim sim = { .pair = pair_new(500), .trace = g_string_new(NULL) };
     g_auto(GStrv) lines = g_strsplit(cases[i].script, "\n", -1);
 
     for (int l = 0; lines[l]; l++) {
@@ -309,9 +320,10 @@ static void test_case(gconstpointer data)
 
 static void test_checkpoints(void)
 {
-    Sim sim = { .pair = pair_new(), .trace = g_string_new(NULL) };
-    g_auto(GStrv) lines = g_strsplit(PROTECT_FIRST "resumed 0\nresumed 0\n"
-                                     "resumed 1", "\n", -1);
+    Sim sim = { .pair = pair_new(500), .trace = g_string_new(NULL) };
+    g_auto(GStrv) lines = g_strsplit(PROTECT_FIRST "checkpoint 0\n"
+                                     "resumed 0\ncheckpoint 0\n"
+                                     "checkpoint 1", "\n", -1);
 
     for (int l = 0; lines[l]; l++) {
         if (*lines[l]) {
@@ -330,14 +342,15 @@ static void test_random(void)
 {
     static const char *const inputs[] = {
         "start 0", "start 1", "join", "failover 0", "failover 1", "up 0",
-        "up 1", "gone 0", "gone 1", "resumed 0", "resumed 1", "exit 0",
+        "up 1", "gone 0", "gone 1", "stopped 0", "resumed 0",
+        "checkpoint 0", "checkpoint 1", "exit 0",
         "exit 1", "progress", "migration colo", "migration failed",
         "after 1000", "after 70000", "fail resync", "fail secondary-export",
         "fail none", "hang migrate", "hang none",
     };
 
     for (int run = 0; run < 2000; run++) {
-        Sim sim = { .pair = pair_new(), .trace = g_string_new(NULL) };
+        Sim sim = { .pair = pair_new(500), .trace = g_string_new(NULL) };
 
         for (int i = 0; i < 60; i++) {
             sim_input(&sim, inputs[g_test_rand_int_range(

@@ -220,6 +220,7 @@ static void test_block_document(void)
     g_autofree char *text = NULL;
     g_autofree const char **steps = NULL;
     Procedure *block;
+    int drives = 0;
 
     g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
     block = procedure_parse(text, &error_abort);
@@ -233,6 +234,16 @@ static void test_block_document(void)
             g_assert_true(document_has(p, lines[j]));
         }
     }
+    /* So are the parts of command lines that it explains. */
+    for (const char *at = strstr(text, "\n    -drive "); at;
+         at = strstr(at + 1, "\n    -drive ")) {
+        g_autofree char *drive = g_strndup(at + 5, strcspn(at + 5, "\n"));
+
+        g_test_message("%s", drive);
+        g_assert_true(document_has(p, drive));
+        drives++;
+    }
+    g_assert_cmpint(drives, ==, 3);
     procedure_free(block);
     procedure_free(p);
 }
