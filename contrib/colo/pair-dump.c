@@ -88,6 +88,18 @@ static void dump_node(GString *out, PairRun *run, int node)
     }
 }
 
+/* Bytes that nobody reads show which channel stands still. */
+static void dump_sockets(GString *out)
+{
+    static const char *const argv[] = { "ss", "-tan", NULL };
+    g_autofree char *text = NULL;
+
+    if (g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL,
+                     NULL, &text, NULL, NULL, NULL)) {
+        g_string_append(out, text);
+    }
+}
+
 char *pair_run_dump(PairRun *run)
 {
     GString *out = g_string_new(NULL);
@@ -102,6 +114,7 @@ char *pair_run_dump(PairRun *run)
     for (int i = 0; i < PAIR_NODES; i++) {
         dump_node(out, run, i);
     }
+    dump_sockets(out);
     for (int i = 0; consoles[i]; i++) {
         g_autofree char *log = g_strdup(consoles[i]);
         char *name = strrchr(log, '/') + 1;

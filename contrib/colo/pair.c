@@ -55,6 +55,7 @@ static const PlanStep plan_resync[] = {
 static const PlanStep plan_seed[] = {
     { PAIR_ACT_QMP, ROLE_PRIMARY, "resync-end", ONLY_REJOIN },
     { PAIR_ACT_QMP, ROLE_PRIMARY, "disk-attach" },
+    { PAIR_ACT_QMP, ROLE_PRIMARY, "channels-renew", ONLY_REJOIN },
     { PAIR_ACT_QMP, ROLE_PRIMARY, "compare-attach", ONLY_FIRST_PRIMARY },
     { PAIR_ACT_QMP, ROLE_PRIMARY, "compare-attach-promoted", ONLY_PROMOTED },
     { PAIR_ACT_QMP, ROLE_PRIMARY, "checkpoint-delay" },

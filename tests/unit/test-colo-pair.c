@@ -157,6 +157,7 @@ static const struct {
         "0 launch secondary-start\n0 qmp secondary-export\n"
         "= resyncing\n1 qmp resync\n"
         "= seeding\n1 qmp resync-end\n1 qmp disk-attach\n"
+        "1 qmp channels-renew\n"
         "1 qmp compare-attach-promoted\n1 qmp checkpoint-delay\n"
         "1 qmp migrate\n= protected\n",
     }, {
@@ -170,6 +171,7 @@ static const struct {
         "1 launch secondary-start\n1 qmp secondary-export\n"
         "= resyncing\n0 qmp resync\n"
         "= seeding\n0 qmp resync-end\n0 qmp disk-attach\n"
+        "0 qmp channels-renew\n"
         "0 qmp compare-attach\n0 qmp checkpoint-delay\n0 qmp migrate\n"
         "= protected\n",
     }, {
@@ -182,6 +184,7 @@ static const struct {
         "0 launch secondary-start\n0 qmp secondary-export\n"
         "= resyncing\n1 qmp resync\n"
         "= seeding\n1 qmp resync-end\n1 qmp disk-attach\n"
+        "1 qmp channels-renew\n"
         "1 qmp compare-attach-promoted\n1 qmp checkpoint-delay\n"
         "1 qmp migrate\n= protected\n"
         "= lost\n= failing over\n1 kill\n0 qmp secondary-failover\n"
@@ -297,6 +300,7 @@ static const struct {
         "1 launch secondary-start\n1 qmp secondary-export\n"
         "= resyncing\n0 qmp resync\n"
         "= seeding\n0 qmp resync-end\n0 qmp disk-attach\n"
+        "0 qmp channels-renew\n"
         "0 qmp compare-attach\n0 qmp checkpoint-delay\n0 qmp migrate\n"
         "= protected\n",
     },
