@@ -29,7 +29,7 @@ static void scenario_state(void *opaque, PairState state, const char *reason)
 
     if (state == PAIR_SEEDING && s->resync_total) {
         timeline_event(s->timeline, "resynced", "   %" PRIu64 " MiB of disk "
-                       "made equal in %.2f s, the guest ran meanwhile",
+                       "made equal in %.2f s",
                        s->resync_total >> 20,
                        timeline_seconds(s->timeline) - s->resync_start);
         s->resync_total = 0;
@@ -45,7 +45,8 @@ static void scenario_step(void *opaque, int node, const char *step)
 {
     Scenario *s = opaque;
 
-    timeline_event(s->timeline, "step", "   %s: %s", scenario_addresses[node], step);
+    timeline_event(s->timeline, "step", "   %s: %s",
+                   scenario_addresses[node], step);
 }
 
 static void scenario_resync(void *opaque, uint64_t done, uint64_t total)
@@ -190,11 +191,14 @@ static bool scenario_fail_over(Scenario *s, int victim, Error **errp)
     vm_signal(pair_run_vm(s->run, victim), SIGKILL);
     if (!pair_run_wait(s->run, PAIR_LOST, FAILOVER_MS, errp) ||
         !pair_run_command(s->run, PAIR_CMD_FAILOVER, !victim, errp) ||
-        !pair_run_wait(s->run, PAIR_FAILED_OVER, FAILOVER_MS, errp) ||
-        !scenario_await_records(s, 1, errp)) {
+        !pair_run_wait(s->run, PAIR_FAILED_OVER, FAILOVER_MS, errp)) {
         return false;
     }
+    /* From here on the survivor has to live. */
     s->killing = false;
+    if (!scenario_await_records(s, 1, errp)) {
+        return false;
+    }
     ms = (g_get_monotonic_time() - killed) / 1e3;
     s->report->failovers++;
     s->report->failover_ms = MAX(s->report->failover_ms, ms);
