@@ -22,6 +22,8 @@
 /* An area of the background load has to fit into memory for its check. */
 #define SPAN_KIB_MAX (32 * 1024)
 #define KIB_PER_S_MAX (1024 * 1024)
+#define TICK_MIN_US 50
+#define TICK_MAX_US 1000000
 #define CONNECT_BYTES_MAX (1ULL << 40)
 
 typedef struct Command {
@@ -142,6 +144,29 @@ static const char *cmd_disk_verify(Conn *conn, const char *const *arg)
     return error;
 }
 
+static const char *cmd_disk_bench(Conn *conn, const char *const *arg)
+{
+    Job job = { .run = disk_bench_run };
+    const DiskBenchMode *mode = disk_bench_mode(arg[0]);
+    const char *error;
+
+    if (!mode) {
+        return "there is no such mode";
+    }
+    if (!parse_number(arg[1], 0, DISK_KIB_MAX, &job.arg[0]) ||
+        !parse_number(arg[2], disk_bench_block(mode) / 1024, DISK_KIB_MAX,
+                      &job.arg[1]) ||
+        !parse_number(arg[3], 1, UINT32_MAX, &job.arg[2])) {
+        return bad_argument;
+    }
+    strcpy(job.text, mode->name);
+    error = check_disk(job.arg[0], job.arg[1]);
+    if (!error) {
+        job_start(conn, &job);
+    }
+    return error;
+}
+
 static const char *cmd_disk_size(Conn *conn, const char *const *arg)
 {
     conn_printf(conn, "ok %" PRIu64 "\n", disk_kib());
@@ -187,6 +212,23 @@ static const char *cmd_differ(Conn *conn, const char *const *arg)
     return NULL;
 }
 
+static const char *cmd_tick(Conn *conn, const char *const *arg)
+{
+    uint64_t period_us, nonce;
+    const char *error;
+
+    if (!parse_number(arg[0], 0, TICK_MAX_US, &period_us) ||
+        (period_us && period_us < TICK_MIN_US) ||
+        !parse_number(arg[1], 0, UINT64_MAX, &nonce)) {
+        return bad_argument;
+    }
+    error = tick_start(period_us, nonce);
+    if (!error) {
+        conn_printf(conn, "ok\n");
+    }
+    return error;
+}
+
 static const char *cmd_poweroff(Conn *conn, const char *const *arg)
 {
     reboot(RB_POWER_OFF);
@@ -213,10 +255,12 @@ static const Command commands[] = {
     { "disk-sum", " OFFSET_KIB LENGTH_KIB", 2, cmd_disk_sum },
     { "disk-load", " KIB_PER_S SPAN_KIB START_KIB", 3, cmd_disk_load },
     { "disk-verify", " START_KIB SPAN_KIB", 2, cmd_disk_verify },
+    { "disk-bench", " MODE START_KIB SPAN_KIB COUNT", 4, cmd_disk_bench },
     { "disk-size", "", 0, cmd_disk_size },
     { "connect", " ADDRESS PORT BYTES", 3, cmd_connect },
     { "stat", "", 0, cmd_stat },
     { "load-stat", "", 0, cmd_load_stat },
+    { "tick", " PERIOD_US NONCE", 2, cmd_tick },
     { "differ", "", 0, cmd_differ },
     { "poweroff", "", 0, cmd_poweroff },
     { "panic", "", 0, cmd_panic },

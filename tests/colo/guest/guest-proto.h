@@ -38,6 +38,15 @@
 #define GUEST_BLOCK_KIB      (GUEST_BLOCK_SIZE / 1024)
 #define GUEST_BLOCK_MAGIC    0x6b636f6c62646c63ULL
 
+/* The page of the command "tick"; a page of its own, words as the CPU has them */
+#define GUEST_TICK_MAGIC     0x6b6369746f6c6f63ULL
+
+typedef struct GuestTickPage {
+    uint64_t magic;
+    uint64_t nonce;     /* as given to the command */
+    uint64_t count;     /* one more per period */
+} GuestTickPage;
+
 #define GUEST_SUM_INIT       0xcbf29ce484222325ULL
 
 /* splitmix64: a bijection in which each bit of @x moves half of the others */

@@ -158,6 +158,22 @@ void disk_verify_run(Job *job);
 /* The last block of the load that is safe on the disk; any thread */
 uint64_t disk_load_acknowledged(void);
 
+/* Disk work to be timed (guest-disk-bench.c) */
+
+typedef struct DiskBenchMode {
+    const char *name;
+    bool write, random, sync;
+} DiskBenchMode;
+
+/* NULL where there is none of that name */
+const DiskBenchMode *disk_bench_mode(const char *name);
+size_t disk_bench_block(const DiskBenchMode *mode);
+/* Job: text and arg[] as in the command of that name */
+void disk_bench_run(Job *job);
+
+/* Counting page (guest-tick.c); main thread.  0 us ends it. */
+const char *tick_start(uint64_t period_us, uint64_t nonce);
+
 /* Outgoing connection (guest-connect.c): text, arg[0] port, arg[1] bytes */
 void connect_run(Job *job);
 
