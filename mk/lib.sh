@@ -7,10 +7,18 @@
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$top" || exit 1
 # Only what lies in these directories of the repository goes into QEMU's tree.
+# With COLO_TREE=baseline all of it is about another tree: QEMU's own COLO files
+# and patches/baseline, nothing of ours.
 # shellcheck disable=SC2034
 {
     build=$top/build
     pristine=$build/pristine
+    patch_dir=patches
+    case ${COLO_TREE-} in
+    '') ;;
+    baseline) build=$build/baseline patch_dir=patches/baseline ;;
+    *) echo "error: COLO_TREE=$COLO_TREE: there is no such tree" >&2; exit 1 ;;
+    esac
     src=$build/src
     out=$build/out
     meta=.colo-tree # our notes about a tree, inside that tree
@@ -21,7 +29,7 @@ cd "$top" || exit 1
 # The distribution's tools, whatever else the caller has in front.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 [ ! -d /usr/lib/ccache ] || PATH=/usr/lib/ccache:$PATH
-export PATH LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 QUILT_PATCHES=$top/patches
+export PATH LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 QUILT_PATCHES=$top/$patch_dir
 unset PYTHON PYTHONPATH PYTHONHOME NINJA MESON MAKEFLAGS MFLAGS MAKELEVEL CDPATH
 unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE QUILT_SERIES QUILT_PC
 unset QUILT_PATCH_OPTS QUILT_DIFF_OPTS QUILT_PUSH_ARGS QUILT_REFRESH_ARGS
@@ -51,8 +59,8 @@ log() {
 # its lock.
 lock() {
     [ -z "${COLO_LOCKED-}" ] || return 0
-    mkdir -p "$build"
-    exec 9>"$build/.lock"
+    mkdir -p "$top/build"
+    exec 9>"$top/build/.lock"
     if ! flock -n 9; then
         say "waiting for another make in this directory"
         flock 9
@@ -69,10 +77,14 @@ quilt() {
     command quilt --quiltrc - "$@"
 }
 
-# The names in patches/series, one per line
+# series_of DIR: the names in DIR/series, one per line
+series_of() {
+    [ ! -e "$1/series" ] || sed -e 's/[[:space:]]*$//' -e '/^#/d' \
+        -e '/^$/d' "$1/series"
+}
+
 series() {
-    [ ! -e patches/series ] || sed -e 's/[[:space:]]*$//' -e '/^#/d' \
-        -e '/^$/d' patches/series
+    series_of "$patch_dir"
 }
 
 # patch_files PATCH...: the files which patches change
@@ -97,6 +109,7 @@ files() {
 # The files to be laid over QEMU's, sorted, one per line
 overlay() {
     local roots=() path
+    [ "$patch_dir" = patches ] || return 0
     for path in "${overlay_roots[@]}"; do
         [ ! -e "$path" ] || roots+=("$path")
     done
