@@ -7,6 +7,7 @@
 #   JOBS=N parallel jobs        ACCEL=kvm tests may use KVM (default: tcg)
 #   FORCE=1 drop hand edits made in build/src   PACKAGES=no install nothing
 #   DEMO_ARGS='...' options for 'colo demo'     DESTDIR=... for install
+#   BENCH_ARGS='...' options for 'colo bench'
 
 MAKEFLAGS += --no-print-directory
 export V QEMU_SRC JOBS ACCEL FORCE PACKAGES DESTDIR
@@ -23,7 +24,7 @@ SUITES_MATRIX = colo-matrix
 out = build/out
 guest = build/guest
 
-.PHONY: build demo check check-matrix lint lint-selftest refresh tree \
+.PHONY: build demo check check-matrix bench bench-quick lint lint-selftest refresh tree \
         packages guest install clean help
 
 build: ## build QEMU with the overlay, and colo (the default)
@@ -36,10 +37,19 @@ demo: build guest ## show a pair surviving the death of either side
 	    --initrd $(guest)/initrd.img $(DEMO_ARGS)
 
 check: build guest ## run the tests; the last line is their verdict
+	@mk/packages build run bench
 	@NINJA_ALSO="$(NINJA_CHECK)" mk/check $(SUITES)
 
 check-matrix: build guest ## run the whole cycle on every machine, disk and NIC
 	@mk/check $(SUITES_MATRIX)
+
+bench: build guest ## measure ours against the baseline, half an hour or more
+	@mk/packages build run bench
+	@exec mk/bench $(BENCH_ARGS)
+
+bench-quick: build guest ## a first picture of the same, within 5 minutes
+	@mk/packages build run bench
+	@exec mk/bench --quick $(BENCH_ARGS)
 
 lint: ## check patches, scripts and C style
 	@mk/packages build lint
@@ -65,7 +75,7 @@ install: build ## install under DESTDIR/usr/local
 	@mk/install
 
 packages: ## install all the packages that any target needs
-	@mk/packages build run lint
+	@mk/packages build run bench lint
 
 clean: ## remove everything generated (downloads too)
 	rm -rf build

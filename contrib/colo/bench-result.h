@@ -24,14 +24,15 @@ typedef enum BenchVariant {
 
 typedef enum BenchKind {
     BENCH_DISTRIBUTION,  /* many samples per round: p50, p99, max */
-    BENCH_SCALAR,        /* one sample per round */
+    BENCH_SCALAR,        /* one sample per round; of several, their median */
+    BENCH_SERIES,        /* points in time: drawn, never compared */
 } BenchKind;
 
 /* One row of the table in bench-metrics.c */
 typedef struct BenchMetric {
     const char *name;    /* e.g. "pause.idle"; stable, used in JSON */
     const char *title;   /* what people read */
-    const char *unit;    /* "ms", "MB/s", "1/s", "", ... */
+    const char *unit;    /* "ms", "MB/s" (10^6 bytes), "1/s", "", ... */
     BenchKind kind;
     bool higher_is_better;
     const char *limit;   /* the metric (of BENCH_LIMIT) it is set against */
@@ -48,7 +49,12 @@ typedef struct BenchResults BenchResults;
 BenchResults *bench_results_new(void);
 void bench_results_free(BenchResults *results);
 
-/* @metric must be in the table; @value is finite and in its unit. */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(BenchResults, bench_results_free)
+
+/*
+ * @metric must be in the table; @value is finite, in the metric's unit, and
+ * not negative unless it belongs to a series.
+ */
 void bench_results_add(BenchResults *results, const char *metric,
                        BenchVariant variant, unsigned round, double value);
 
@@ -58,6 +64,10 @@ void bench_results_add(BenchResults *results, const char *metric,
  */
 void bench_results_missing(BenchResults *results, const char *metric,
                            BenchVariant variant, const char *why);
+
+/* What bench_results_missing() was told, or NULL. */
+const char *bench_results_why(const BenchResults *results, const char *metric,
+                              BenchVariant variant);
 
 /*
  * The samples of one round, in the order added; *@count is 0 where there are

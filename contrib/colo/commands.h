@@ -14,5 +14,6 @@
  * something is missing on this machine, 128 + N ended by signal N.
  */
 int colo_demo(int argc, char **argv);
+int colo_bench(int argc, char **argv);
 
 #endif

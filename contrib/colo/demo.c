@@ -8,6 +8,7 @@
 #include "qemu/osdep.h"
 #include "qapi/qmp/qjson.h"
 #include "qapi/qmp/qnum.h"
+#include "cli.h"
 #include "commands.h"
 #include "sandbox.h"
 #include "scenario.h"
@@ -57,21 +58,11 @@ static bool demo_parse(Demo *demo, int argc, char **argv)
           "Write the timeline as one JSON object per line", NULL },
         { }
     };
-    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
-    g_autoptr(GError) gerr = NULL;
 
-    g_option_context_set_summary(context,
-        "Starts a protected pair on this machine, kills one host, then the\n"
-        "other, and shows that a client's connection and the disk live on.");
-    g_option_context_add_main_entries(context, entries, NULL);
-    if (!g_option_context_parse(context, &argc, &argv, &gerr)) {
-        fprintf(stderr, "colo demo: %s; see colo demo --help\n",
-                gerr->message);
-        return false;
-    }
-    if (argc > 1) {
-        fprintf(stderr, "colo demo: '%s' is not an option; see colo demo "
-                "--help\n", argv[1]);
+    if (!cli_parse(entries,
+            "Starts a protected pair on this machine, kills one host, then the\n"
+            "other, and shows that a client's connection and the disk live on.",
+            argc, argv)) {
         return false;
     }
     demo->json = json;
@@ -80,60 +71,14 @@ static bool demo_parse(Demo *demo, int argc, char **argv)
     return true;
 }
 
-static bool demo_check_file(const char *option, const char *path, int mode)
-{
-    if (!path) {
-        fprintf(stderr, "colo demo: --%s is needed ('make demo' gives it)\n",
-                option);
-        return false;
-    }
-    if (!g_file_test(path, G_FILE_TEST_IS_REGULAR)) {
-        fprintf(stderr, "colo demo: --%s %s: there is no such file\n",
-                option, path);
-        return false;
-    }
-    if (access(path, mode)) {
-        fprintf(stderr, "colo demo: --%s %s: %s\n", option, path,
-                strerror(errno));
-        return false;
-    }
-    return true;
-}
-
-static bool demo_check_number(const char *option, int value, int min, int max)
-{
-    if (value < min || value > max) {
-        fprintf(stderr, "colo demo: --%s must be between %d and %d\n",
-                option, min, max);
-        return false;
-    }
-    return true;
-}
-
-static bool demo_check_devices(const ScenarioConfig *c)
-{
-    Error *err = NULL;
-
-    if (!scenario_check_config(c, &err)) {
-        fprintf(stderr, "colo demo: %s\n", error_get_pretty(err));
-        error_free(err);
-        return false;
-    }
-    return true;
-}
-
 static bool demo_check(const ScenarioConfig *c)
 {
-    return demo_check_file("qemu", c->qemu, X_OK) &&
-           demo_check_file("qemu-img", c->qemu_img, X_OK) &&
-           demo_check_file("kernel", c->kernel, R_OK) &&
-           demo_check_file("initrd", c->initrd, R_OK) &&
-           demo_check_devices(c) &&
-           demo_check_number("cycles", c->cycles, 1, 1000000) &&
-           demo_check_number("smp", c->smp, 1, 64) &&
-           demo_check_number("memory", c->memory_mib, 128, 1 << 20) &&
-           demo_check_number("disk-size", c->disk_mib, 256, 1 << 20) &&
-           demo_check_number("interval", c->interval_ms, 10, 1000000);
+    return cli_check_file("qemu", c->qemu, X_OK, "demo") &&
+           cli_check_file("qemu-img", c->qemu_img, X_OK, "demo") &&
+           cli_check_file("kernel", c->kernel, R_OK, "demo") &&
+           cli_check_file("initrd", c->initrd, R_OK, "demo") &&
+           cli_check_number("cycles", c->cycles, 1, 1000000) &&
+           cli_check_config(c);
 }
 
 static QDict *demo_result(const ScenarioReport *r, const char *error)

@@ -2,6 +2,7 @@
  * colo - run, show and measure replicated pairs of virtual machines
  *
  *     colo demo --help
+ *     colo bench --help
  *
  * Copyright (c) 2026 the qemu-colo developers
  *
@@ -18,6 +19,8 @@ static const struct {
 } commands[] = {
     { "demo", "show a pair through several failovers on this machine",
       colo_demo },
+    { "bench", "measure builds of QEMU against each other on this machine",
+      colo_bench },
 };
 
 static void usage(FILE *out)

@@ -101,6 +101,9 @@ static void vm_event(void *opaque, const char *name, QDict *data,
     RunNode *node = opaque;
     PairRun *run = node->run;
 
+    if (run->ops->event) {
+        run->ops->event(run->opaque, node->index, name, time_us);
+    }
     if (g_str_equal(name, "STOP")) {
         pair_stopped(run->pair, node->index);
     } else if (g_str_equal(name, "RESUME")) {

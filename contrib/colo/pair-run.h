@@ -46,6 +46,8 @@ typedef struct PairRunOps {
     void (*state)(void *opaque, PairState state, const char *reason);
     /* Step @step begins on @node. */
     void (*step)(void *opaque, int node, const char *step);
+    /* A QMP event of @node, @time_us microseconds since 1970 by QEMU. */
+    void (*event)(void *opaque, int node, const char *name, int64_t time_us);
     /* The resync has copied @done of @total bytes. */
     void (*resync)(void *opaque, uint64_t done, uint64_t total);
 } PairRunOps;

@@ -1,7 +1,8 @@
 /*
  * Scenario: what its parts share
  *
- * Private to scenario*.c.
+ * Private to scenario*.c, and to bench-guest.c, which prepares and watches
+ * its guests in the same way.
  *
  * Copyright (c) 2026 the qemu-colo developers
  *
@@ -52,7 +53,9 @@ typedef struct Scenario {
 extern const char *const scenario_addresses[PAIR_NODES];
 
 /* scenario-setup.c */
-bool scenario_prepare(Scenario *s, const PairRunOps *ops, Error **errp);
+/* @opaque is for @ops. */
+bool scenario_prepare(Scenario *s, const PairRunOps *ops, void *opaque,
+                      Error **errp);
 void scenario_clean_up(Scenario *s);
 /* Runs the expanded shell @lines with @dir for their log; bounded. */
 bool scenario_shell(Scenario *s, const char *dir, char *const *lines,

@@ -144,7 +144,8 @@ static bool make_disks(Scenario *s, Error **errp)
     return lines != NULL;
 }
 
-bool scenario_prepare(Scenario *s, const PairRunOps *ops, Error **errp)
+bool scenario_prepare(Scenario *s, const PairRunOps *ops, void *opaque,
+                      Error **errp)
 {
     PairRunConfig config;
 
@@ -171,7 +172,7 @@ bool scenario_prepare(Scenario *s, const PairRunOps *ops, Error **errp)
               "ifname=tap1,script=no,downscript=no" },
         },
     };
-    s->run = pair_run_new(&config, ops, s);
+    s->run = pair_run_new(&config, ops, opaque);
     return true;
 }
 

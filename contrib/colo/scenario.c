@@ -265,7 +265,7 @@ static bool scenario_play(Scenario *s, Error **errp)
         .resync = scenario_resync,
     };
 
-    if (!scenario_prepare(s, &ops, errp)) {
+    if (!scenario_prepare(s, &ops, s, errp)) {
         return false;
     }
     s->status_timer = g_timeout_add(STATUS_MS, scenario_show_status, s);

@@ -1,0 +1,63 @@
+/*
+ * Pauses of a guest, from inside and from outside
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "bench-pause.h"
+
+#define LATE_MS 3.0
+#define TENTH 0.1
+
+void bench_pauses_init(BenchPauses *pauses)
+{
+    pauses->spans = g_array_new(false, false, sizeof(BenchSpan));
+    pauses->stopped_us = 0;
+}
+
+void bench_pauses_clear(BenchPauses *pauses)
+{
+    g_clear_pointer(&pauses->spans, g_array_unref);
+}
+
+void bench_pauses_event(BenchPauses *pauses, const char *name,
+                        int64_t time_us)
+{
+    if (g_str_equal(name, "STOP")) {
+        pauses->stopped_us = time_us;
+    } else if (g_str_equal(name, "RESUME") && pauses->stopped_us) {
+        BenchSpan span = { pauses->stopped_us, time_us };
+
+        g_array_append_val(pauses->spans, span);
+        pauses->stopped_us = 0;
+    }
+}
+
+double bench_span_ms(const BenchSpan *span)
+{
+    return (span->end_us - span->start_us) / 1e3;
+}
+
+const BenchSpan *bench_span_overlap(const GArray *spans,
+                                    const BenchSpan *span, int64_t slack_us)
+{
+    const BenchSpan *best = NULL;
+
+    for (guint i = 0; i < spans->len; i++) {
+        const BenchSpan *s = &g_array_index(spans, BenchSpan, i);
+
+        if (s->start_us <= span->end_us + slack_us &&
+            s->end_us + slack_us >= span->start_us &&
+            (!best || bench_span_ms(s) > bench_span_ms(best))) {
+            best = s;
+        }
+    }
+    return best;
+}
+
+double bench_pause_bound_ms(double pause_ms, double period_ms)
+{
+    return 2 * period_ms + LATE_MS + TENTH * pause_ms;
+}

@@ -1,0 +1,223 @@
+/*
+ * Runners: how long checkpoints stop the guest, and how long a mismatch holds
+ * its answer
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "bench-client.h"
+#include "bench-run.h"
+#include "bench-tick.h"
+#include "sandbox.h"
+
+#define GUEST SANDBOX_GUEST_IP4
+/* The guest's counter, watched from outside */
+#define TICK_US 200
+#define TICK_NONCE 20260601
+/* Under load the counter itself may be this late without a pause. */
+#define GAP_US 1000
+#define SLACK_US 2000
+#define SETTLE_S 0.6
+/* Where the background disk load writes */
+#define DISK_LOAD "disk-load 4096 8192 196608"
+/* For the hold no timer shall come in between. */
+#define LONG_INTERVAL_MS 20000
+#define HOLD_MS (30 * 1000)
+
+typedef struct PauseLoad {
+    const char *name;      /* of the metric, after "pause." */
+    unsigned mb_per_s;
+    bool disk, net;
+} PauseLoad;
+
+static const PauseLoad loads[] = {
+    { "idle" },
+    { "30", .mb_per_s = 30 },
+    { "100", .mb_per_s = 100 },
+    { "200", .mb_per_s = 200 },
+    { "disk", .disk = true },
+    { "net", .net = true },
+};
+
+/* Pages that the load has written; the two guests differ in the answer. */
+static bool load_pages(BenchRun *run, uint64_t *pages, Error **errp)
+{
+    g_autofree char *answer = bench_guest_ask(run->guest, "load-stat", errp);
+
+    if (!answer) {
+        return false;
+    }
+    if (sscanf(answer, "pages %" SCNu64, pages) != 1) {
+        error_setg(errp, "the guest's answer to load-stat is '%s'", answer);
+        return false;
+    }
+    return true;
+}
+
+/* What QEMU said and what was seen, for each pause since number @from. */
+static bool add_pauses(BenchRun *run, const PauseLoad *load, guint from,
+                       const GArray *gaps, Error **errp)
+{
+    g_autofree char *inside = g_strdup_printf("pause.%s", load->name);
+    g_autofree char *outside = g_strdup_printf("pause.%s.outside",
+                                               load->name);
+    const GArray *spans = bench_guest_pauses(run->guest)->spans;
+    guint count = 0, apart = 0;
+
+    for (guint i = from; i < spans->len; i++) {
+        const BenchSpan *span = &g_array_index(spans, BenchSpan, i);
+        const BenchSpan *seen = bench_span_overlap(gaps, span, SLACK_US);
+        double ms = bench_span_ms(span);
+        /* What is not even GAP_US long is too short to be seen. */
+        double seen_ms = seen ? bench_span_ms(seen) : 0;
+
+        bench_run_add(run, inside, ms);
+        if (seen) {
+            bench_run_add(run, outside, seen_ms);
+        }
+        bench_run_add(run, "pause.disagreement", ABS(seen_ms - ms));
+        apart += ABS(seen_ms - ms) > bench_pause_bound_ms(ms, TICK_US / 1e3);
+        count++;
+    }
+    if (!count) {
+        error_setg(errp, "no checkpoint while the load was %s", load->name);
+        return false;
+    }
+    if (apart) {
+        timeline_event(run->timeline, "apart", "   pause.%s: for %u of %u "
+                       "pauses inside and outside are further apart than "
+                       "their bound", load->name, apart, count);
+    }
+    return true;
+}
+
+static bool watch(BenchRun *run, const PauseLoad *load, Error **errp)
+{
+    double seconds = run->effort->pause_s;
+    g_autoptr(GArray) gaps = g_array_new(false, false, sizeof(BenchSpan));
+    BenchTick tick = {
+        .pid = bench_guest_pid(run->guest, BENCH_PRIMARY),
+        .nonce = TICK_NONCE, .memory_mib = run->config->memory_mib,
+        .gap_us = GAP_US, .gaps = gaps,
+    };
+    BenchWork *work = bench_work_start(bench_tick_watch, &tick,
+                                       seconds * 1000 + 30000);
+    guint from;
+    bool ok, ticked;
+
+    /* It has to find the page first. */
+    ok = bench_guest_sleep(run->guest, SETTLE_S, errp);
+    from = bench_guest_pauses(run->guest)->spans->len;
+    ok = ok && bench_guest_sleep(run->guest, seconds, errp);
+    bench_work_stop(work);
+    ticked = bench_work_finish(work, ok ? errp : NULL);
+    return ok && ticked && add_pauses(run, load, from, gaps, errp);
+}
+
+/* The rate of memory load that was reached is part of the result. */
+static bool watch_dirty(BenchRun *run, const PauseLoad *load, Error **errp)
+{
+    g_autofree char *metric = g_strdup_printf("load.%u", load->mb_per_s);
+    uint64_t before, after;
+    int64_t start;
+
+    if (!bench_run_load(run, load->mb_per_s, errp) ||
+        !bench_guest_sleep(run->guest, SETTLE_S, errp) ||
+        !load_pages(run, &before, errp)) {
+        return false;
+    }
+    start = bench_now_ns();
+    if (!watch(run, load, errp) || !load_pages(run, &after, errp)) {
+        return false;
+    }
+    bench_run_add(run, metric, (after - before) * 4096 * 1e3 /
+                  (bench_now_ns() - start));
+    return bench_run_load(run, 0, errp);
+}
+
+static bool watch_disk(BenchRun *run, const PauseLoad *load, Error **errp)
+{
+    return bench_guest_command(run->guest, DISK_LOAD, errp) &&
+           watch(run, load, errp) &&
+           bench_guest_command(run->guest, "disk-load 0 0 0", errp);
+}
+
+static bool watch_net(BenchRun *run, const PauseLoad *load, Error **errp)
+{
+    BenchTransfer transfer = { .address = GUEST };
+    BenchWork *work = bench_work_start(bench_client_transfer, &transfer,
+                                       run->effort->pause_s * 1000 + 30000);
+    bool ok = bench_guest_sleep(run->guest, SETTLE_S, errp) &&
+              watch(run, load, errp);
+
+    bench_work_stop(work);
+    return bench_work_finish(work, ok ? errp : NULL) && ok;
+}
+
+bool bench_run_pause(BenchRun *run, Error **errp)
+{
+    g_autofree char *tick = g_strdup_printf("tick %d %d", TICK_US,
+                                            TICK_NONCE);
+
+    if (!bench_guest_command(run->guest, tick, errp)) {
+        return false;
+    }
+    for (int i = 0; i < ARRAY_SIZE(loads); i++) {
+        const PauseLoad *load = &loads[i];
+        bool ok = load->mb_per_s ? watch_dirty(run, load, errp)
+                  : load->disk ? watch_disk(run, load, errp)
+                  : load->net ? watch_net(run, load, errp)
+                  : watch(run, load, errp);
+
+        if (!ok) {
+            return false;
+        }
+    }
+    return bench_guest_command(run->guest, "tick 0 0", errp);
+}
+
+static bool set_interval(BenchRun *run, int ms, Error **errp)
+{
+    g_autofree char *command = g_strdup_printf(
+        "{'execute': 'migrate-set-parameters', 'arguments': "
+        "{'x-checkpoint-delay': %d}}", ms);
+
+    return bench_guest_qmp(run->guest, BENCH_PRIMARY, command, errp);
+}
+
+/*
+ * "differ" is answered differently by the two, "ping" equally; what the
+ * first takes longer is the hold, as the client sees it.
+ */
+bool bench_run_hold(BenchRun *run, Error **errp)
+{
+    g_autoptr(GArray) pings = g_array_new(false, false, sizeof(double));
+    g_autoptr(GArray) differs = g_array_new(false, false, sizeof(double));
+    BenchConnect ping = {
+        .address = GUEST, .command = "ping", .count = 20, .ms = pings,
+    };
+    BenchConnect differ = {
+        .address = GUEST, .command = "differ", .count = 1, .ms = differs,
+    };
+    bool ok = set_interval(run, LONG_INTERVAL_MS, errp) &&
+              bench_guest_sleep(run->guest, SETTLE_S, errp) &&
+              bench_guest_work(run->guest, bench_client_connect, &ping,
+                               HOLD_MS, errp);
+
+    for (unsigned i = 0; ok && i < run->effort->holds; i++) {
+        /* Not in the wake of the last one */
+        ok = bench_guest_sleep(run->guest, 0.1, errp) &&
+             bench_guest_work(run->guest, bench_client_connect, &differ,
+                              HOLD_MS, errp);
+    }
+    if (!ok) {
+        return false;
+    }
+    for (guint i = 0; i < differs->len; i++) {
+        bench_run_add(run, "hold", MAX(0, g_array_index(differs, double, i) -
+                                       bench_median(pings)));
+    }
+    return set_interval(run, run->config->interval_ms, errp);
+}

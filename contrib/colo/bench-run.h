@@ -1,0 +1,93 @@
+/*
+ * The runners of the bench: each measures some metrics of a running guest
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef COLO_BENCH_RUN_H
+#define COLO_BENCH_RUN_H
+
+#include "bench-guest.h"
+#include "bench-result.h"
+
+/* How much is done per round; one is chosen by option. */
+typedef struct BenchEffort {
+    const char *name;
+    int rounds;
+    const char *skips;       /* a runner that is left out, or NULL */
+    double pause_s;          /* per load */
+    double net_s;            /* per kind of traffic */
+    double disk_s;           /* per kind of access, about */
+    double cost_s;           /* idle, and loaded */
+    uint64_t transfer_bytes;
+    unsigned holds;
+    unsigned states;         /* times the device state is saved */
+    double limit_s;
+    double packet_s;         /* per rate of the packet path */
+    int resync_disk_mib;
+    /* MiB changed */
+    int resync_1m, resync_100m, resync_all;
+} BenchEffort;
+
+/* What a runner is given */
+typedef struct BenchRun {
+    const BenchEffort *effort;
+    const ScenarioConfig *config;   /* its qemu is the variant's */
+    Timeline *timeline;
+    BenchGuest *guest;       /* NULL for a runner with no_guest */
+    BenchResults *results;
+    BenchVariant variant;
+    unsigned round;
+    const char *dir;         /* for files of its own */
+} BenchRun;
+
+typedef struct BenchRunner {
+    const char *name;        /* for --metrics */
+    const char *metrics;     /* those which it gives: patterns, by spaces */
+    bool (*run)(BenchRun *run, Error **errp);
+    bool needs_pair;         /* why_alone says why */
+    const char *why_alone;
+    bool fresh;              /* wants a guest that has done nothing yet */
+    bool spoils;             /* ... and leaves none that is of use */
+    bool big_disk;           /* of resync_disk_mib */
+    bool no_guest;           /* starts QEMUs of its own: BENCH_A and _B */
+    bool limit;              /* for BENCH_LIMIT, with a guest alone */
+} BenchRunner;
+
+extern const BenchRunner bench_runners[];
+extern const size_t bench_runners_count;
+
+/* Adds @value for @run's variant and round. */
+void bench_run_add(BenchRun *run, const char *metric, double value);
+/* Adds all of @values (of double). */
+void bench_run_add_all(BenchRun *run, const char *metric,
+                       const GArray *values);
+/* The middle one; NaN where there are none. */
+double bench_median(const GArray *values);
+
+/* bench-run-pause.c */
+bool bench_run_pause(BenchRun *run, Error **errp);
+bool bench_run_hold(BenchRun *run, Error **errp);
+/* bench-run-net.c */
+bool bench_run_net(BenchRun *run, Error **errp);
+/* bench-run-disk.c */
+bool bench_run_disk(BenchRun *run, Error **errp);
+/* bench-run-cost.c */
+bool bench_run_cost(BenchRun *run, Error **errp);
+/* bench-run-death.c */
+bool bench_run_failover(BenchRun *run, Error **errp);
+bool bench_run_resync(BenchRun *run, Error **errp);
+/* bench-run.c */
+bool bench_run_packet(BenchRun *run, Error **errp);
+bool bench_run_packet_limits(BenchRun *run, Error **errp);
+/* bench-run-limit.c */
+bool bench_run_limits(BenchRun *run, Error **errp);
+
+/*
+ * Memory load of @mb_per_s (10^6) in the guest; 0 ends it.  Its buffer is a
+ * fixed part of the RAM, so that at most that is dirty per checkpoint.
+ */
+bool bench_run_load(BenchRun *run, unsigned mb_per_s, Error **errp);
+
+#endif
