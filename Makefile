@@ -7,10 +7,11 @@
 #   JOBS=N parallel jobs        ACCEL=kvm tests may use KVM (default: tcg)
 #   FORCE=1 drop hand edits made in build/src   PACKAGES=no install nothing
 #   DEMO_ARGS='...' options for 'colo demo'     DESTDIR=... for install
+#   FUZZ='...' fuzz targets     FUZZ_RUNS=N inputs for each
 #   BENCH_ARGS='...' options for 'colo bench'
 
 MAKEFLAGS += --no-print-directory
-export V QEMU_SRC JOBS ACCEL FORCE PACKAGES DESTDIR
+export V QEMU_SRC JOBS ACCEL FORCE PACKAGES DESTDIR FUZZ_RUNS
 
 # What the demo needs; everything else is built when a test asks for it.
 NINJA_DEMO = qemu-system-x86_64 qemu-img qemu-io qemu-nbd \
@@ -24,8 +25,8 @@ SUITES_MATRIX = colo-matrix
 out = build/out
 guest = build/guest
 
-.PHONY: build demo check check-matrix bench bench-quick lint lint-selftest refresh tree \
-        packages guest install clean help
+.PHONY: build demo check check-matrix fuzz bench bench-quick lint \
+        lint-selftest refresh tree packages guest install clean help
 
 build: ## build QEMU with the overlay, and colo (the default)
 	@mk/packages build
@@ -37,11 +38,15 @@ demo: build guest ## show a pair surviving the death of either side
 	    --initrd $(guest)/initrd.img $(DEMO_ARGS)
 
 check: build guest ## run the tests; the last line is their verdict
-	@mk/packages build run bench
+	@mk/packages build run bench fuzz
 	@NINJA_ALSO="$(NINJA_CHECK)" mk/check $(SUITES)
 
 check-matrix: build guest ## run the whole cycle on every machine, disk and NIC
 	@mk/check $(SUITES_MATRIX)
+
+fuzz: build ## fuzz what reads hostile bytes (FUZZ, FUZZ_RUNS)
+	@mk/packages build fuzz
+	@mk/fuzz $(FUZZ)
 
 bench: build guest ## measure ours against the baseline, half an hour or more
 	@mk/packages build run bench
@@ -75,7 +80,7 @@ install: build ## install under DESTDIR/usr/local
 	@mk/install
 
 packages: ## install all the packages that any target needs
-	@mk/packages build run bench lint
+	@mk/packages build run bench fuzz lint
 
 clean: ## remove everything generated (downloads too)
 	rm -rf build

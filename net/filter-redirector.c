@@ -1,0 +1,320 @@
+/*
+ * filter-redirector: packets from a netdev to a chardev, and back in
+ *
+ *   -object filter-redirector,id=f2,netdev=hn0,queue=rx,outdev=red1
+ *   -object filter-redirector,id=f1,netdev=hn0,queue=tx,indev=red0
+ *
+ * With outdev, a packet goes there and nowhere else: as long as the filter is
+ * on, it never reaches the other side of the netdev.  Where the chardev is not
+ * connected, or its peer does not read, it is dropped and counted.  This is
+ * what keeps a secondary's output, and a primary's uncompared one, off the wire.
+ *
+ * With indev, what comes from there goes on from here: with queue=tx to the
+ * guest, with queue=rx to the netdev.  On its way to the guest, an epoch's
+ * packet must find the guest in that epoch (colo-gate.h).
+ *
+ * At a failover the filter goes off: what the guest sends passes, and what a
+ * lost peer may still have to say to the guest is dropped.
+ *
+ * All of it runs under the BQL: packets in the main loop or a vCPU thread,
+ * events of the chardevs in the main loop, those of COLO in its thread.
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/iov.h"
+#include "qemu/module.h"
+#include "qom/object.h"
+#include "migration/colo.h"
+#include "net/net.h"
+#include "colo-channel.h"
+#include "colo-epoch.h"
+#include "colo-filter.h"
+#include "colo-gate.h"
+
+#define TYPE_FILTER_REDIRECTOR "filter-redirector"
+OBJECT_DECLARE_SIMPLE_TYPE(FilterRedirector, FILTER_REDIRECTOR)
+
+struct FilterRedirector {
+    NetFilterState parent_obj;
+
+    char *indev;
+    char *outdev;
+    bool vnet_hdr;
+    ColoIn in;
+    ColoOut out;
+    ColoGate gate;          /* for what goes to the guest */
+    bool given_up;          /* indev's peer, by a failover */
+    ColoVnetHdrCheck vnet_hdr_check;
+};
+
+static bool towards_guest(FilterRedirector *s)
+{
+    return NETFILTER(s)->direction != NET_FILTER_DIRECTION_RX;
+}
+
+static bool towards_netdev(FilterRedirector *s)
+{
+    return NETFILTER(s)->direction != NET_FILTER_DIRECTION_TX;
+}
+
+/* In */
+
+static void redirector_in_opened(void *opaque)
+{
+    FilterRedirector *s = opaque;
+
+    colo_gate_reconnect(&s->gate);
+}
+
+static bool redirector_in_ready(void *opaque)
+{
+    FilterRedirector *s = opaque;
+
+    return s->given_up || !towards_guest(s) ||
+           colo_gate_verdict(&s->gate) != COLO_GATE_HOLD;
+}
+
+static void redirector_in_receive(void *opaque, ColoFrameType type,
+                                  const ColoFrame *frame)
+{
+    FilterRedirector *s = opaque;
+    NetFilterState *nf = NETFILTER(s);
+    struct iovec iov = {
+        .iov_base = (void *)frame->data, .iov_len = frame->len,
+    };
+
+    if (type == COLO_FRAME_MARKER) {
+        colo_gate_marker(&s->gate, frame->epoch);
+        return;
+    }
+    if (towards_guest(s) &&
+        (s->given_up || colo_gate_verdict(&s->gate) != COLO_GATE_PASS)) {
+        s->in.stats.dropped++;
+        return;
+    }
+    if (towards_guest(s)) {
+        qemu_netfilter_pass_to_next(nf->netdev, 0, &iov, 1, nf);
+    }
+    if (towards_netdev(s)) {
+        qemu_netfilter_pass_to_next(nf->netdev->peer, 0, &iov, 1, nf);
+    }
+}
+
+/* Out */
+
+static void redirector_out_opened(void *opaque)
+{
+    FilterRedirector *s = opaque;
+    uint64_t epoch = colo_epoch_get();
+
+    if (epoch) {
+        colo_out_send_marker(&s->out, epoch);
+    }
+}
+
+static ssize_t redirector_receive(NetFilterState *nf, NetClientState *sender,
+                                  unsigned flags, const struct iovec *iov,
+                                  int iovcnt, NetPacketSent *sent_cb)
+{
+    FilterRedirector *s = FILTER_REDIRECTOR(nf);
+
+    if (!s->outdev) {
+        return 0;
+    }
+    colo_out_send(&s->out, iov, iovcnt, nf->netdev->vnet_hdr_len);
+    /* Taken, one way or the other: what is dropped must not pass, either */
+    return iov_size(iov, iovcnt);
+}
+
+/* COLO */
+
+static void redirector_checkpoint(FilterRedirector *s)
+{
+    uint64_t epoch = colo_epoch_get();
+
+    if (s->indev && towards_guest(s)) {
+        /*
+         * The state just loaded is later than what the net layer keeps for the
+         * guest to take when it runs again.
+         */
+        qemu_purge_queued_packets(NETFILTER(s)->netdev);
+        colo_gate_checkpoint(&s->gate, epoch);
+        colo_in_resume(&s->in);
+    }
+    if (s->outdev && epoch) {
+        colo_out_send_marker(&s->out, epoch);
+    }
+}
+
+static void redirector_failover(FilterRedirector *s, Error **errp)
+{
+    if (s->indev) {
+        s->given_up = true;
+        colo_in_resume(&s->in);
+    }
+    if (s->outdev) {
+        colo_out_discard(&s->out);
+    }
+    object_property_set_str(OBJECT(s), "status", "off", errp);
+}
+
+static void redirector_handle_event(NetFilterState *nf, int event, Error **errp)
+{
+    switch (event) {
+    case COLO_EVENT_CHECKPOINT:
+        redirector_checkpoint(FILTER_REDIRECTOR(nf));
+        break;
+    case COLO_EVENT_FAILOVER:
+        redirector_failover(FILTER_REDIRECTOR(nf), errp);
+        break;
+    }
+}
+
+/* Switched on again, there is a new peer */
+static void redirector_status_changed(NetFilterState *nf, Error **errp)
+{
+    FilterRedirector *s = FILTER_REDIRECTOR(nf);
+
+    if (nf->on && s->given_up) {
+        s->given_up = false;
+        s->gate = (ColoGate) {};
+    }
+}
+
+static void redirector_setup(NetFilterState *nf, Error **errp)
+{
+    FilterRedirector *s = FILTER_REDIRECTOR(nf);
+    const char *name = object_get_canonical_path_component(OBJECT(nf));
+
+    if (!s->indev && !s->outdev) {
+        error_setg(errp, "filter-redirector needs 'indev' or 'outdev', the "
+                   "chardev to take packets from or to give them to");
+        return;
+    }
+    if (!g_strcmp0(s->indev, s->outdev)) {
+        error_setg(errp, "'indev' and 'outdev' of a filter-redirector must be "
+                   "two chardevs");
+        return;
+    }
+    if (!s->vnet_hdr && !colo_vnet_hdr_check(&s->vnet_hdr_check, nf, errp)) {
+        return;
+    }
+    s->in.opened = redirector_in_opened;
+    s->in.ready = redirector_in_ready;
+    s->in.receive = redirector_in_receive;
+    s->in.opaque = s;
+    s->out.opened = redirector_out_opened;
+    s->out.opaque = s;
+    if (s->outdev &&
+        !colo_out_init(&s->out, name, s->outdev, s->vnet_hdr, errp)) {
+        return;
+    }
+    if (s->indev) {
+        colo_in_init(&s->in, name, s->indev, s->vnet_hdr, errp);
+    }
+}
+
+static void redirector_cleanup(NetFilterState *nf)
+{
+    FilterRedirector *s = FILTER_REDIRECTOR(nf);
+
+    colo_vnet_hdr_check_end(&s->vnet_hdr_check);
+    colo_in_destroy(&s->in);
+    colo_out_destroy(&s->out);
+}
+
+static char *redirector_get_indev(Object *obj, Error **errp)
+{
+    return g_strdup(FILTER_REDIRECTOR(obj)->indev);
+}
+
+static void redirector_set_indev(Object *obj, const char *value, Error **errp)
+{
+    FilterRedirector *s = FILTER_REDIRECTOR(obj);
+
+    g_free(s->indev);
+    s->indev = g_strdup(value);
+}
+
+static char *redirector_get_outdev(Object *obj, Error **errp)
+{
+    return g_strdup(FILTER_REDIRECTOR(obj)->outdev);
+}
+
+static void redirector_set_outdev(Object *obj, const char *value, Error **errp)
+{
+    FilterRedirector *s = FILTER_REDIRECTOR(obj);
+
+    g_free(s->outdev);
+    s->outdev = g_strdup(value);
+}
+
+static bool redirector_get_vnet_hdr(Object *obj, Error **errp)
+{
+    return FILTER_REDIRECTOR(obj)->vnet_hdr;
+}
+
+static void redirector_set_vnet_hdr(Object *obj, bool value, Error **errp)
+{
+    FILTER_REDIRECTOR(obj)->vnet_hdr = value;
+}
+
+static void redirector_init(Object *obj)
+{
+    FilterRedirector *s = FILTER_REDIRECTOR(obj);
+
+    colo_filter_show_in(obj, &s->in.stats);
+    colo_filter_show_out(obj, &s->out.stats);
+}
+
+static void redirector_finalize(Object *obj)
+{
+    FilterRedirector *s = FILTER_REDIRECTOR(obj);
+
+    g_free(s->indev);
+    g_free(s->outdev);
+}
+
+static void redirector_class_init(ObjectClass *oc, void *data)
+{
+    NetFilterClass *nfc = NETFILTER_CLASS(oc);
+
+    nfc->setup = redirector_setup;
+    nfc->cleanup = redirector_cleanup;
+    nfc->receive_iov = redirector_receive;
+    nfc->handle_event = redirector_handle_event;
+    nfc->status_changed = redirector_status_changed;
+    object_class_property_add_str(oc, "indev", redirector_get_indev,
+                                  redirector_set_indev);
+    object_class_property_set_description(oc, "indev",
+        "chardev whose packets go on from here");
+    object_class_property_add_str(oc, "outdev", redirector_get_outdev,
+                                  redirector_set_outdev);
+    object_class_property_set_description(oc, "outdev",
+        "chardev that gets the packets");
+    object_class_property_add_bool(oc, "vnet_hdr_support",
+                                   redirector_get_vnet_hdr,
+                                   redirector_set_vnet_hdr);
+    object_class_property_set_description(oc, "vnet_hdr_support",
+        "the length of the virtio-net header goes with each packet");
+}
+
+static const TypeInfo redirector_info = {
+    .name = TYPE_FILTER_REDIRECTOR,
+    .parent = TYPE_NETFILTER,
+    .instance_size = sizeof(FilterRedirector),
+    .instance_init = redirector_init,
+    .instance_finalize = redirector_finalize,
+    .class_init = redirector_class_init,
+};
+
+static void redirector_register(void)
+{
+    type_register_static(&redirector_info);
+}
+
+type_init(redirector_register)

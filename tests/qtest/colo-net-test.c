@@ -1,0 +1,517 @@
+/*
+ * filter-mirror and filter-redirector with hostile, slow and missing peers
+ *
+ * One QEMU; the test is the host network on one side and the peers on the
+ * other.  Frames towards the guest take this way, and end at "sink":
+ *
+ *   wire (netdev) -> mirror (to "mirror") -> in (from "in") -> sink (to "sink")
+ *
+ * and those from the guest, which the test injects at "guest":
+ *
+ *   guest (from "guest") -> out (to "out") -> wire
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include <poll.h>
+#include "qapi/error.h"
+#include "qemu/bswap.h"
+#include "qemu/sockets.h"
+#include "qemu/units.h"
+#include "libqtest.h"
+#include "qapi/qmp/qdict.h"
+
+/* For whatever must happen; only a machine that is much too busy needs it */
+#define TIMEOUT_MS 60000
+
+/* What QMP may take to answer */
+#define QMP_MS 1000
+
+typedef struct Net {
+    QTestState *qts;
+    char *dir;
+    int wire;
+} Net;
+
+static const char *const chardevs[] = { "mirror", "in", "sink", "guest", "out" };
+
+static void net_start(Net *net)
+{
+    g_autoptr(GString) args = g_string_new("");
+    int wire[2];
+
+    net->dir = g_dir_make_tmp("colo-net-XXXXXX", NULL);
+    g_assert(net->dir);
+    g_assert_cmpint(socketpair(PF_UNIX, SOCK_STREAM, 0, wire), ==, 0);
+    for (int i = 0; i < ARRAY_SIZE(chardevs); i++) {
+        g_string_append_printf(args, "-chardev socket,id=%s,path=%s/%s,"
+                               "server=on,wait=off ",
+                               chardevs[i], net->dir, chardevs[i]);
+    }
+    net->qts = qtest_initf(
+        "-nic socket,id=wire,fd=%d %s"
+        "-object filter-mirror,id=f-mirror,netdev=wire,queue=tx,outdev=mirror "
+        "-object filter-redirector,id=f-in,netdev=wire,queue=tx,indev=in "
+        "-object filter-redirector,id=f-sink,netdev=wire,queue=tx,outdev=sink "
+        "-object filter-redirector,id=f-out,netdev=wire,queue=rx,outdev=out "
+        "-object filter-redirector,id=f-guest,netdev=wire,queue=rx,indev=guest",
+        wire[1], args->str);
+    close(wire[1]);
+    net->wire = wire[0];
+}
+
+static void net_end(Net *net)
+{
+    qtest_quit(net->qts);
+    close(net->wire);
+    for (int i = 0; i < ARRAY_SIZE(chardevs); i++) {
+        g_autofree char *path = g_build_filename(net->dir, chardevs[i], NULL);
+
+        unlink(path);
+    }
+    g_assert_cmpint(rmdir(net->dir), ==, 0);
+    g_free(net->dir);
+}
+
+/* A statistic of a filter */
+static uint64_t stat_get(Net *net, const char *filter, const char *name)
+{
+    g_autofree char *path = g_strdup_printf("/objects/%s", filter);
+    QDict *answer = qtest_qmp(net->qts, "{'execute': 'qom-get', 'arguments': "
+                              "{'path': %s, 'property': %s}}", path, name);
+    uint64_t value;
+
+    g_assert(qdict_haskey(answer, "return"));
+    value = qdict_get_int(answer, "return");
+    qobject_unref(answer);
+    return value;
+}
+
+static void stat_wait(Net *net, const char *filter, const char *name,
+                      uint64_t value)
+{
+    int64_t end = g_get_monotonic_time() + TIMEOUT_MS * 1000ll;
+
+    while (stat_get(net, filter, name) != value) {
+        if (g_get_monotonic_time() > end) {
+            g_error("%s of %s did not get %" PRIu64 " but %" PRIu64, name,
+                    filter, value, stat_get(net, filter, name));
+        }
+        g_usleep(1000);
+    }
+}
+
+/* Connect to one of QEMU's chardevs, which knows when this returns */
+static int net_connect(Net *net, const char *chardev)
+{
+    g_autofree char *path = g_build_filename(net->dir, chardev, NULL);
+    g_autofree char *filter = g_strdup_printf("f-%s", chardev);
+    const char *count = g_str_equal(chardev, "in") ||
+                        g_str_equal(chardev, "guest") ? "in-connections"
+                                                      : "out-connections";
+    uint64_t before = stat_get(net, filter, count);
+    int fd = unix_connect(path, &error_abort);
+
+    stat_wait(net, filter, count, before + 1);
+    return fd;
+}
+
+static void wait_for(int fd, short what, const char *why)
+{
+    struct pollfd p = { .fd = fd, .events = what };
+
+    if (poll(&p, 1, TIMEOUT_MS) != 1) {
+        g_error("waited in vain for %s", why);
+    }
+}
+
+static void send_bytes(int fd, const void *data, size_t size)
+{
+    while (size) {
+        ssize_t n;
+
+        wait_for(fd, POLLOUT, "QEMU to read");
+        n = send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+        g_assert(n > 0 || errno == EAGAIN);
+        if (n > 0) {
+            data = (const char *)data + n;
+            size -= n;
+        }
+    }
+}
+
+static void send_frame(int fd, const char *text)
+{
+    uint32_t len = cpu_to_be32(strlen(text));
+
+    send_bytes(fd, &len, sizeof(len));
+    send_bytes(fd, text, strlen(text));
+}
+
+static void receive_bytes(int fd, void *data, size_t size, const char *why)
+{
+    while (size) {
+        ssize_t n;
+
+        wait_for(fd, POLLIN, why);
+        n = recv(fd, data, size, 0);
+        if (n <= 0) {
+            g_error("connection closed instead of %s", why);
+        }
+        data = (char *)data + n;
+        size -= n;
+    }
+}
+
+static void expect_frame(int fd, const char *text)
+{
+    char data[100] = "";
+    uint32_t len;
+
+    receive_bytes(fd, &len, sizeof(len), text);
+    len = be32_to_cpu(len);
+    g_assert_cmpuint(len, <, sizeof(data));
+    receive_bytes(fd, data, len, text);
+    g_assert_cmpstr(data, ==, text);
+}
+
+static void expect_nothing(int fd)
+{
+    char byte;
+
+    g_assert_cmpint(recv(fd, &byte, 1, MSG_DONTWAIT), ==, -1);
+    g_assert_cmpint(errno, ==, EAGAIN);
+}
+
+static void expect_closed(int fd)
+{
+    char byte;
+    ssize_t n;
+
+    wait_for(fd, POLLIN, "QEMU to close the connection");
+    n = recv(fd, &byte, 1, 0);
+    g_assert(n == 0 || (n == -1 && errno == ECONNRESET));
+    close(fd);
+}
+
+/* The wire, the mirror, an inserted and a taken frame */
+static void test_ways(void)
+{
+    Net net;
+    int mirror, in, sink, guest, out;
+
+    net_start(&net);
+    mirror = net_connect(&net, "mirror");
+    in = net_connect(&net, "in");
+    sink = net_connect(&net, "sink");
+    guest = net_connect(&net, "guest");
+    out = net_connect(&net, "out");
+
+    send_frame(net.wire, "from the wire");
+    expect_frame(mirror, "from the wire");
+    expect_frame(sink, "from the wire");
+    send_frame(in, "from a peer");
+    expect_frame(sink, "from a peer");
+    send_frame(guest, "from the guest");
+    expect_frame(out, "from the guest");
+    expect_nothing(mirror);
+    expect_nothing(net.wire);
+
+    g_assert_cmpuint(stat_get(&net, "f-mirror", "out-frames"), ==, 1);
+    g_assert_cmpuint(stat_get(&net, "f-mirror", "out-bytes"), ==,
+                     4 + strlen("from the wire"));
+    g_assert_cmpuint(stat_get(&net, "f-sink", "out-frames"), ==, 2);
+    g_assert_cmpuint(stat_get(&net, "f-in", "in-frames"), ==, 1);
+    g_assert_cmpuint(stat_get(&net, "f-in", "in-bytes"), ==,
+                     4 + strlen("from a peer"));
+    close(mirror);
+    close(in);
+    close(sink);
+    close(guest);
+    close(out);
+    net_end(&net);
+}
+
+static const struct {
+    const char *name;
+    size_t size;
+    const char *bytes;
+} nonsense[] = {
+    { "empty-frame", 4, "\0\0\0\0" },
+    { "oversize", 4, "\x00\x01\x10\x01" },
+    { "2 GiB", 4, "\x7f\xff\xff\xff" },
+    { "long-marker", 4, "\x80\x00\x10\x00" },
+    { "epoch-0", 16, "\x80\x00\x00\x0c\0\0\0\1\0\0\0\0\0\0\0\0" },
+};
+
+static void test_nonsense(void)
+{
+    Net net;
+    int sink;
+
+    net_start(&net);
+    sink = net_connect(&net, "sink");
+    for (int i = 0; i < ARRAY_SIZE(nonsense); i++) {
+        int in = net_connect(&net, "in");
+
+        send_frame(in, nonsense[i].name);
+        expect_frame(sink, nonsense[i].name);
+        send_bytes(in, nonsense[i].bytes, nonsense[i].size);
+        expect_closed(in);
+        stat_wait(&net, "f-in", "in-errors", i + 1);
+        expect_nothing(sink);
+    }
+    close(sink);
+    net_end(&net);
+}
+
+static void test_reconnect(void)
+{
+    Net net;
+    int in, sink;
+
+    net_start(&net);
+    sink = net_connect(&net, "sink");
+
+    /* Cut short in the length, and in the frame */
+    in = net_connect(&net, "in");
+    send_bytes(in, "\0\0", 2);
+    close(in);
+    in = net_connect(&net, "in");
+    send_bytes(in, "\0\0\0\x14half", 8);
+    close(in);
+    in = net_connect(&net, "in");
+    send_frame(in, "whole");
+    expect_frame(sink, "whole");
+    close(in);
+
+    /* What was sent before the end counts, though the end is there at once */
+    for (int i = 0; i < 20; i++) {
+        in = net_connect(&net, "in");
+        for (int j = 0; j < 300; j++) {
+            send_frame(in, "before the end");
+        }
+        close(in);
+        for (int j = 0; j < 300; j++) {
+            expect_frame(sink, "before the end");
+        }
+    }
+    g_assert_cmpuint(stat_get(&net, "f-in", "in-errors"), ==, 0);
+    close(sink);
+    net_end(&net);
+}
+
+/* What a redirector takes never gets any further, peer or no peer */
+static void test_no_leak(void)
+{
+    Net net;
+    int guest, out;
+
+    net_start(&net);
+    guest = net_connect(&net, "guest");
+    send_frame(guest, "there never was a peer");
+    stat_wait(&net, "f-out", "out-dropped", 1);
+    expect_nothing(net.wire);
+
+    out = net_connect(&net, "out");
+    send_frame(guest, "one");
+    expect_frame(out, "one");
+    close(out);
+    /* QEMU may learn of it before, while, or after it writes */
+    for (int i = 0; i < 100; i++) {
+        send_frame(guest, "the peer is gone");
+    }
+    stat_wait(&net, "f-guest", "in-frames", 102);
+    out = net_connect(&net, "out");
+    send_frame(guest, "two");
+    expect_frame(out, "two");
+    expect_nothing(net.wire);
+    close(out);
+    close(guest);
+    net_end(&net);
+}
+
+/*
+ * More than the queue holds, to peers that do not read: QMP answers all the
+ * time, what is over is dropped and counted, and what was queued comes whole.
+ */
+static void test_not_reading(void)
+{
+    enum { SIZE = 60000, COUNT = 1000 };
+    g_autofree char *data = g_malloc(SIZE);
+    Net net;
+    int mirror, sink;
+    int64_t slowest = 0;
+    uint64_t dropped, max, frames = 0;
+    uint32_t last = 0;
+
+    net_start(&net);
+    mirror = net_connect(&net, "mirror");
+    memset(data, 'x', SIZE);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        uint32_t len = cpu_to_be32(SIZE);
+
+        send_bytes(net.wire, &len, sizeof(len));
+        stl_be_p(data, i);
+        send_bytes(net.wire, data, SIZE);
+        if (i % 10 == 0) {
+            int64_t begin = g_get_monotonic_time();
+
+            stat_get(&net, "f-mirror", "out-queue");
+            slowest = MAX(slowest, g_get_monotonic_time() - begin);
+        }
+    }
+    g_test_message("slowest answer of QMP: %.1f ms", slowest / 1000.0);
+    g_assert_cmpint(slowest, <, QMP_MS * 1000);
+
+    /* Each was dropped at the sink, and what did not fit at the mirror */
+    stat_wait(&net, "f-sink", "out-dropped", COUNT);
+    dropped = stat_get(&net, "f-mirror", "out-dropped");
+    max = stat_get(&net, "f-mirror", "out-queue-max");
+    g_assert_cmpuint(dropped, >, COUNT / 2);
+    g_assert_cmpuint(max, >, 15 * MiB);
+    g_assert_cmpuint(max, <=, 16 * MiB);
+    g_assert_cmpuint(stat_get(&net, "f-mirror", "out-queue"), <=, max);
+
+    for (uint64_t i = 0; i < COUNT - dropped; i++) {
+        uint32_t len, number;
+
+        receive_bytes(mirror, &len, sizeof(len), "a queued frame");
+        g_assert_cmpuint(be32_to_cpu(len), ==, SIZE);
+        receive_bytes(mirror, data, SIZE, "the rest of a queued frame");
+        number = ldl_be_p(data);
+        g_assert_cmpuint(number, ==, i ? last + 1 : 0);
+        last = number;
+        frames++;
+    }
+    g_assert_cmpuint(frames, >, 200);
+    expect_nothing(mirror);
+    stat_wait(&net, "f-mirror", "out-queue", 0);
+
+    /* It works again */
+    sink = net_connect(&net, "sink");
+    send_frame(net.wire, "again");
+    expect_frame(mirror, "again");
+    expect_frame(sink, "again");
+    close(sink);
+    close(mirror);
+    net_end(&net);
+}
+
+/* A stopped peer is deleted along with its queue; the next gets whole frames */
+static void test_delete_while_full(void)
+{
+    enum { SIZE = 60000, COUNT = 100 };
+    g_autofree char *data = g_malloc0(SIZE);
+    Net net;
+    int mirror;
+
+    net_start(&net);
+    mirror = net_connect(&net, "mirror");
+    for (uint32_t i = 0; i < COUNT; i++) {
+        uint32_t len = cpu_to_be32(SIZE);
+
+        send_bytes(net.wire, &len, sizeof(len));
+        send_bytes(net.wire, data, SIZE);
+    }
+    stat_wait(&net, "f-sink", "out-dropped", COUNT);
+    g_assert_cmpuint(stat_get(&net, "f-mirror", "out-queue"), >, 0);
+    qtest_qmp_assert_success(net.qts, "{'execute': 'object-del', 'arguments': "
+                             "{'id': 'f-mirror'}}");
+    qtest_qmp_assert_success(net.qts, "{'execute': 'object-add', 'arguments': "
+                             "{'qom-type': 'filter-mirror', 'id': 'f-mirror', "
+                             "'netdev': 'wire', 'queue': 'tx', "
+                             "'position': 'head', 'outdev': 'mirror'}}");
+    close(mirror);
+    mirror = net_connect(&net, "mirror");
+    send_frame(net.wire, "afresh");
+    expect_frame(mirror, "afresh");
+    close(mirror);
+    net_end(&net);
+}
+
+/* A marker of an epoch that has not begun here: what follows waits */
+static void test_marker(void)
+{
+    static const char marker[] = "\x80\x00\x00\x0c\0\0\0\1\0\0\0\0\0\0\0\5";
+    Net net;
+    int in, sink;
+    uint64_t before;
+
+    net_start(&net);
+    sink = net_connect(&net, "sink");
+    in = net_connect(&net, "in");
+    send_frame(in, "no marker yet");
+    expect_frame(sink, "no marker yet");
+    before = stat_get(&net, "f-in", "in-bytes");
+    send_bytes(in, marker, 16);
+    stat_wait(&net, "f-in", "in-bytes", before + 16);
+    send_frame(in, "of an epoch to come");
+    /* Other frames pass all the same */
+    send_frame(net.wire, "from the wire");
+    expect_frame(sink, "from the wire");
+    g_assert_cmpuint(stat_get(&net, "f-in", "in-frames"), ==, 1);
+    close(in);
+
+    /* Anew, the stream has to say first which epoch it is in */
+    in = net_connect(&net, "in");
+    send_frame(in, "of some epoch");
+    stat_wait(&net, "f-in", "in-dropped", 1);
+    send_frame(net.wire, "from the wire");
+    expect_frame(sink, "from the wire");
+    expect_nothing(sink);
+    close(in);
+    close(sink);
+    net_end(&net);
+}
+
+static void expect_refused(Net *net, const char *properties, const char *text)
+{
+    g_autofree char *command = g_strdup_printf(
+        "{'execute': 'object-add', 'arguments': {'id': 'x', %s}}", properties);
+    QDict *answer = qtest_qmp(net->qts, command, NULL);
+    const char *desc;
+
+    g_assert(qdict_haskey(answer, "error"));
+    desc = qdict_get_str(qdict_get_qdict(answer, "error"), "desc");
+    if (!strstr(desc, text)) {
+        g_error("%s does not say: %s", desc, text);
+    }
+    qobject_unref(answer);
+}
+
+static void test_refused(void)
+{
+    Net net;
+
+    net_start(&net);
+    expect_refused(&net, "'qom-type': 'filter-mirror', 'netdev': 'wire'",
+                   "'outdev' is missing");
+    expect_refused(&net, "'qom-type': 'filter-mirror', 'netdev': 'wire', "
+                   "'outdev': 'nowhere'", "'nowhere' not found");
+    expect_refused(&net, "'qom-type': 'filter-mirror', 'netdev': 'wire', "
+                   "'outdev': 'sink'", "in use");
+    expect_refused(&net, "'qom-type': 'filter-redirector', 'netdev': 'wire'",
+                   "needs 'indev' or 'outdev'");
+    expect_refused(&net, "'qom-type': 'filter-redirector', 'netdev': 'wire', "
+                   "'indev': 'in', 'outdev': 'in'", "two chardevs");
+    expect_refused(&net, "'qom-type': 'filter-redirector', 'netdev': 'wire', "
+                   "'indev': 'nowhere'", "'nowhere' not found");
+    net_end(&net);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    qtest_add_func("/colo-net/ways", test_ways);
+    qtest_add_func("/colo-net/nonsense", test_nonsense);
+    qtest_add_func("/colo-net/reconnect", test_reconnect);
+    qtest_add_func("/colo-net/no-leak", test_no_leak);
+    qtest_add_func("/colo-net/not-reading", test_not_reading);
+    qtest_add_func("/colo-net/delete-while-full", test_delete_while_full);
+    qtest_add_func("/colo-net/marker", test_marker);
+    qtest_add_func("/colo-net/refused", test_refused);
+    return g_test_run();
+}

@@ -1,0 +1,576 @@
+/*
+ * filter-mirror and filter-redirector through checkpoints and failovers
+ *
+ * The filters and the chardevs are the real ones.  The net layer, the engine
+ * and the peer are the test's: it notes what a filter passes on, and what it
+ * writes.
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/iov.h"
+#include "qemu/main-loop.h"
+#include "qemu/module.h"
+#include "qemu/option.h"
+#include "qemu/config-file.h"
+#include "qemu/sockets.h"
+#include "qom/object.h"
+#include "chardev/char.h"
+#include "hw/qdev-core.h"
+#include "migration/colo.h"
+#include "net/colo-epoch.h"
+#include "net/colo-frame.h"
+#include "net/colo-request.h"
+#include "net/filter.h"
+#include "net/net.h"
+#include "sysemu/runstate.h"
+#include "sysemu/sysemu.h"
+
+#define TIMEOUT_US (60 * G_USEC_PER_SEC)
+
+static NetClientState netdev, nic;
+
+/* What the filter did to its surroundings */
+static GString *passed;         /* frames, and to whom */
+static int purges;
+static int requests;
+static bool running;
+static VMChangeStateHandler *vm_change;
+static void *vm_change_opaque;
+
+/* QEMU's parts which are played here */
+
+ssize_t qemu_netfilter_pass_to_next(NetClientState *sender, unsigned flags,
+                                    const struct iovec *iov, int iovcnt,
+                                    void *opaque)
+{
+    g_string_append_printf(passed, "%s:%.*s ",
+                           sender == &netdev ? "guest" : "netdev",
+                           (int)iov->iov_len, (char *)iov->iov_base);
+    return iov_size(iov, iovcnt);
+}
+
+void qemu_purge_queued_packets(NetClientState *nc)
+{
+    g_assert(nc == &netdev);
+    purges++;
+}
+
+bool colo_checkpoint_request(void)
+{
+    requests++;
+    return true;
+}
+
+bool runstate_is_running(void)
+{
+    return running;
+}
+
+VMChangeStateEntry *qemu_add_vm_change_state_handler(VMChangeStateHandler *cb,
+                                                     void *opaque)
+{
+    vm_change = cb;
+    vm_change_opaque = opaque;
+    return (VMChangeStateEntry *)&vm_change;
+}
+
+void qemu_del_vm_change_state_handler(VMChangeStateEntry *e)
+{
+    vm_change = NULL;
+}
+
+bool phase_check(MachineInitPhase phase)
+{
+    return true;
+}
+
+void qemu_add_machine_init_done_notifier(Notifier *notify)
+{
+    g_assert_not_reached();
+}
+
+void qemu_remove_machine_init_done_notifier(Notifier *notify)
+{
+    g_assert_not_reached();
+}
+
+static void netfilter_set_status(Object *obj, const char *value, Error **errp)
+{
+    NetFilterState *nf = NETFILTER(obj);
+
+    nf->on = g_str_equal(value, "on");
+    if (NETFILTER_GET_CLASS(obj)->status_changed) {
+        NETFILTER_GET_CLASS(obj)->status_changed(nf, errp);
+    }
+}
+
+static void netfilter_class_init(ObjectClass *oc, void *data)
+{
+    object_class_property_add_str(oc, "status", NULL, netfilter_set_status);
+}
+
+static const TypeInfo netfilter = {
+    .name = TYPE_NETFILTER,
+    .abstract = true,
+    .parent = TYPE_OBJECT,
+    .instance_size = sizeof(NetFilterState),
+    .class_size = sizeof(NetFilterClass),
+    .class_init = netfilter_class_init,
+};
+
+/* The filter under test, and its peer */
+
+static char *path;
+static Chardev *chardev;
+static NetFilterState *nf;
+static int peer = -1;
+static ColoFrameReader reader;
+static GString *written;        /* by the filter: frames and markers */
+
+static void filter_new(const char *type, const char *property,
+                       NetFilterDirection direction, Error **errp)
+{
+    g_autofree char *address = g_strdup_printf("unix:%s,server=on,wait=off",
+                                               path);
+    Object *obj = object_new(type);
+
+    passed = g_string_new("");
+    written = g_string_new("");
+    purges = requests = 0;
+    running = true;
+    colo_epoch_set(0);
+    colo_frame_reader_init(&reader, false);
+    chardev = qemu_chr_new("chr", address, NULL);
+    g_assert(chardev);
+    nf = NETFILTER(obj);
+    nf->on = true;
+    nf->netdev = &netdev;
+    nf->direction = direction;
+    object_property_set_str(obj, property, "chr", &error_abort);
+    NETFILTER_GET_CLASS(obj)->setup(nf, errp);
+}
+
+static void filter_end(void)
+{
+    NETFILTER_GET_CLASS(OBJECT(nf))->cleanup(nf);
+    object_unref(OBJECT(nf));
+    object_unparent(OBJECT(chardev));
+    if (peer >= 0) {
+        close(peer);
+        peer = -1;
+    }
+    colo_frame_reader_destroy(&reader);
+    g_string_free(passed, true);
+    g_string_free(written, true);
+}
+
+static uint64_t stat_get(const char *name)
+{
+    return object_property_get_uint(OBJECT(nf), name, &error_abort);
+}
+
+/* What the peer can read now goes to @written */
+static void peer_read(void)
+{
+    ColoFrame frame;
+    ColoFrameType type;
+    size_t size;
+    uint8_t *space = colo_frame_reader_space(&reader, &size);
+    ssize_t n = peer < 0 ? 0 : recv(peer, space, size, MSG_DONTWAIT);
+
+    colo_frame_reader_fill(&reader, MAX(n, 0));
+    while ((type = colo_frame_reader_next(&reader, &frame)) != COLO_FRAME_NONE) {
+        g_assert_cmpint(type, !=, COLO_FRAME_ERROR);
+        if (type == COLO_FRAME_MARKER) {
+            g_string_append_printf(written, "[%" PRIu64 "] ", frame.epoch);
+        } else {
+            g_string_append_printf(written, "%.*s ", (int)MIN(frame.len, 10),
+                                   (const char *)frame.data);
+        }
+    }
+}
+
+/* Let QEMU do what it has to do: nothing is left in the end */
+static void settle(void)
+{
+    int64_t end = g_get_monotonic_time() + TIMEOUT_US;
+
+    for (int idle = 0; idle < 3; ) {
+        idle = g_main_context_pending(NULL) ? 0 : idle + 1;
+        main_loop_wait(true);
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    }
+}
+
+#define wait_for(what, why) do { \
+    int64_t end_ = g_get_monotonic_time() + TIMEOUT_US; \
+    while (!(what)) { \
+        main_loop_wait(true); \
+        if (g_get_monotonic_time() > end_) { \
+            g_error("waited in vain for %s: passed %s, written %s", why, \
+                    passed->str, written->str); \
+        } \
+    } \
+} while (0)
+
+static void expect_written(const char *text)
+{
+    wait_for((peer_read(), g_str_has_suffix(written->str, text)), text);
+    settle();
+    peer_read();
+    g_assert_cmpstr(written->str, ==, text);
+    g_string_truncate(written, 0);
+}
+
+static void expect_passed(const char *text)
+{
+    wait_for(g_str_has_suffix(passed->str, text), text);
+    settle();
+    g_assert_cmpstr(passed->str, ==, text);
+    g_string_truncate(passed, 0);
+}
+
+static void connect_peer(const char *connections)
+{
+    uint64_t before = stat_get(connections);
+
+    if (peer >= 0) {
+        close(peer);
+    }
+    colo_frame_reader_reset(&reader);
+    peer = unix_connect(path, &error_abort);
+    wait_for(stat_get(connections) == before + 1, "a connection");
+}
+
+static void receive(const char *text)
+{
+    struct iovec iov = { .iov_base = (char *)text, .iov_len = strlen(text) };
+
+    NETFILTER_GET_CLASS(OBJECT(nf))->receive_iov(nf, &netdev, 0, &iov, 1, NULL);
+}
+
+static void event(int event)
+{
+    NETFILTER_GET_CLASS(OBJECT(nf))->handle_event(nf, event, &error_abort);
+}
+
+static void checkpoint(uint64_t epoch)
+{
+    colo_epoch_set(epoch);
+    event(COLO_EVENT_CHECKPOINT);
+}
+
+static void set_running(bool on)
+{
+    running = on;
+    if (vm_change) {
+        vm_change(vm_change_opaque, on, on ? RUN_STATE_RUNNING : RUN_STATE_COLO);
+    }
+}
+
+/* The peer sends a frame, or a marker for "[EPOCH]" */
+static void peer_send(const char *text)
+{
+    ColoFrameWriter w;
+    struct iovec iov = { .iov_base = (char *)text, .iov_len = strlen(text) };
+    struct iovec out[2];
+    uint64_t before = stat_get("in-bytes");
+    bool held;
+
+    colo_frame_writer_init(&w, 2 * COLO_FRAME_LEN_MAX, false);
+    if (text[0] == '[') {
+        colo_frame_writer_put_marker(&w, g_ascii_strtoull(text + 1, NULL, 10));
+    } else {
+        colo_frame_writer_put(&w, &iov, 1, 0);
+    }
+    g_assert_cmpint(colo_frame_writer_peek(&w, out), ==, 1);
+    g_assert_cmpint(send(peer, out[0].iov_base, out[0].iov_len, 0), ==, w.used);
+    settle();
+    held = stat_get("in-bytes") == before;
+    g_assert(held || stat_get("in-bytes") == before + w.used);
+    colo_frame_writer_destroy(&w);
+}
+
+/* The mirror */
+
+static void test_mirror_epochs(void)
+{
+    filter_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
+    connect_peer("out-connections");
+    receive("a");
+    checkpoint(0);
+    receive("b");
+    expect_written("a b ");
+    checkpoint(1);
+    receive("c");
+    receive("d");
+    expect_written("[1] c d ");
+    connect_peer("out-connections");
+    receive("e");
+    expect_written("[1] e ");
+    checkpoint(2);
+    expect_written("[2] ");
+    filter_end();
+}
+
+/* What the old epoch did not get rid of is of no use any more */
+static void test_mirror_discard(void)
+{
+    g_autofree char *big = g_strnfill(60000, 'x');
+
+    filter_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
+    connect_peer("out-connections");
+    for (int i = 0; i < 100; i++) {
+        receive(big);
+    }
+    settle();
+    g_assert_cmpuint(stat_get("out-queue"), >, 50 * 60000);
+    checkpoint(1);
+    receive("new");
+    g_assert_cmpuint(stat_get("out-queue"), <, 2 * 60000);
+    g_assert_cmpuint(stat_get("out-dropped"), >, 50);
+    wait_for((peer_read(), g_str_has_suffix(written->str, " [1] new ")), "new");
+    g_assert_cmpuint(stat_get("out-frames") + stat_get("out-dropped"), ==, 101);
+    filter_end();
+}
+
+/* A full queue: asks for a checkpoint before it drops anything */
+static void test_mirror_full(void)
+{
+    g_autofree char *big = g_strnfill(60000, 'x');
+
+    filter_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
+    connect_peer("out-connections");
+    while (!requests) {
+        receive(big);
+        settle();
+        g_assert_cmpuint(stat_get("out-dropped"), ==, 0);
+    }
+    g_assert_cmpuint(stat_get("out-queue"), >, 8 * 1024 * 1024);
+    while (!stat_get("out-dropped")) {
+        receive(big);
+    }
+    g_assert_cmpuint(stat_get("out-queue"), >, 15 * 1024 * 1024);
+    /* With the next connection it asks again, if the last time is long ago */
+    g_usleep(G_USEC_PER_SEC);
+    requests = 0;
+    connect_peer("out-connections");
+    g_assert_cmpint(requests, ==, 1);
+    filter_end();
+}
+
+/* What came while the guest was stopped is of the new epoch */
+static void test_mirror_late(void)
+{
+    filter_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
+    connect_peer("out-connections");
+    receive("a");
+    set_running(false);
+    receive("b");
+    expect_written("a b ");
+    checkpoint(1);
+    expect_written("[1] b ");
+    checkpoint(2);
+    expect_written("[2] b ");
+    set_running(true);
+    receive("c");
+    set_running(false);
+    checkpoint(3);
+    expect_written("c [3] ");
+    filter_end();
+}
+
+static void test_mirror_failover(void)
+{
+    filter_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
+    connect_peer("out-connections");
+    event(COLO_EVENT_FAILOVER);
+    g_assert(!nf->on);
+    filter_end();
+}
+
+/* The redirector, outwards */
+
+static void test_out_epochs(void)
+{
+    filter_new("filter-redirector", "outdev", NET_FILTER_DIRECTION_RX,
+               &error_abort);
+    receive("lost");
+    connect_peer("out-connections");
+    receive("a");
+    checkpoint(1);
+    receive("b");
+    expect_written("a [1] b ");
+    connect_peer("out-connections");
+    receive("c");
+    expect_written("[1] c ");
+    g_assert_cmpuint(stat_get("out-dropped"), ==, 1);
+    event(COLO_EVENT_FAILOVER);
+    g_assert(!nf->on);
+    g_assert_cmpint(purges, ==, 0);
+    filter_end();
+}
+
+/* The redirector, inwards */
+
+static void in_new(NetFilterDirection direction)
+{
+    filter_new("filter-redirector", "indev", direction, &error_abort);
+    connect_peer("in-connections");
+}
+
+static void test_in_marker_first(void)
+{
+    in_new(NET_FILTER_DIRECTION_TX);
+    peer_send("old");
+    expect_passed("guest:old ");
+    peer_send("[1]");
+    peer_send("new");
+    peer_send("newer");
+    expect_passed("");
+    checkpoint(1);
+    g_assert_cmpint(purges, ==, 1);
+    expect_passed("guest:new guest:newer ");
+    peer_send("newest");
+    expect_passed("guest:newest ");
+    g_assert_cmpuint(stat_get("in-dropped"), ==, 0);
+    filter_end();
+}
+
+static void test_in_checkpoint_first(void)
+{
+    in_new(NET_FILTER_DIRECTION_TX);
+    peer_send("[1]");
+    checkpoint(1);
+    peer_send("a");
+    expect_passed("guest:a ");
+    checkpoint(2);
+    peer_send("old");
+    peer_send("[2]");
+    peer_send("new");
+    expect_passed("guest:new ");
+    g_assert_cmpuint(stat_get("in-dropped"), ==, 1);
+    filter_end();
+}
+
+static void test_in_reconnect(void)
+{
+    in_new(NET_FILTER_DIRECTION_TX);
+    peer_send("[1]");
+    checkpoint(1);
+    connect_peer("in-connections");
+    peer_send("of whatever epoch");
+    peer_send("[1]");
+    peer_send("a");
+    expect_passed("guest:a ");
+    peer_send("[2]");
+    peer_send("held, and lost with its connection");
+    connect_peer("in-connections");
+    peer_send("[2]");
+    peer_send("b");
+    expect_passed("");
+    checkpoint(2);
+    expect_passed("guest:b ");
+    g_assert_cmpuint(stat_get("in-dropped"), ==, 1);
+    filter_end();
+}
+
+static void test_in_unnumbered(void)
+{
+    in_new(NET_FILTER_DIRECTION_TX);
+    peer_send("a");
+    checkpoint(0);
+    g_assert_cmpint(purges, ==, 1);
+    peer_send("b");
+    connect_peer("in-connections");
+    peer_send("c");
+    expect_passed("guest:a guest:b guest:c ");
+    filter_end();
+}
+
+/* P's output that was compared goes out, whatever the epoch */
+static void test_in_netdev(void)
+{
+    in_new(NET_FILTER_DIRECTION_RX);
+    peer_send("a");
+    peer_send("[5]");
+    peer_send("b");
+    checkpoint(6);
+    peer_send("c");
+    event(COLO_EVENT_FAILOVER);
+    peer_send("d");
+    expect_passed("netdev:a netdev:b netdev:c netdev:d ");
+    g_assert_cmpint(purges, ==, 0);
+    filter_end();
+}
+
+static void test_in_failover(void)
+{
+    in_new(NET_FILTER_DIRECTION_TX);
+    peer_send("[1]");
+    peer_send("held");
+    event(COLO_EVENT_FAILOVER);
+    settle();
+    peer_send("more of a lost peer");
+    expect_passed("");
+    g_assert_cmpuint(stat_get("in-dropped"), ==, 2);
+    g_assert(!nf->on);
+    /* On again, for a new peer that knows no epochs yet */
+    object_property_set_str(OBJECT(nf), "status", "on", &error_abort);
+    connect_peer("in-connections");
+    peer_send("a");
+    expect_passed("guest:a ");
+    filter_end();
+}
+
+static void test_vnet_hdr(void)
+{
+    Error *err = NULL;
+
+    netdev.vnet_hdr_len = 12;
+    filter_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &err);
+    g_assert(strstr(error_get_pretty(err), "no vnet_hdr_support"));
+    error_free(err);
+    filter_end();
+    netdev.vnet_hdr_len = 0;
+}
+
+int main(int argc, char **argv)
+{
+    g_autofree char *dir = g_dir_make_tmp("colo-filters-XXXXXX", NULL);
+    int ret;
+
+    g_assert(dir);
+    path = g_build_filename(dir, "socket", NULL);
+    netdev.peer = &nic;
+    qemu_init_main_loop(&error_abort);
+    socket_init();
+    g_test_init(&argc, &argv, NULL);
+    type_register_static(&netfilter);
+    module_call_init(MODULE_INIT_QOM);
+    qemu_add_opts(&qemu_chardev_opts);
+
+    g_test_add_func("/colo/filters/mirror/epochs", test_mirror_epochs);
+    g_test_add_func("/colo/filters/mirror/discard", test_mirror_discard);
+    g_test_add_func("/colo/filters/mirror/full", test_mirror_full);
+    g_test_add_func("/colo/filters/mirror/late", test_mirror_late);
+    g_test_add_func("/colo/filters/mirror/failover", test_mirror_failover);
+    g_test_add_func("/colo/filters/out/epochs", test_out_epochs);
+    g_test_add_func("/colo/filters/in/marker-first", test_in_marker_first);
+    g_test_add_func("/colo/filters/in/checkpoint-first",
+                    test_in_checkpoint_first);
+    g_test_add_func("/colo/filters/in/reconnect", test_in_reconnect);
+    g_test_add_func("/colo/filters/in/unnumbered", test_in_unnumbered);
+    g_test_add_func("/colo/filters/in/netdev", test_in_netdev);
+    g_test_add_func("/colo/filters/in/failover", test_in_failover);
+    g_test_add_func("/colo/filters/vnet-hdr", test_vnet_hdr);
+    ret = g_test_run();
+    unlink(path);
+    rmdir(dir);
+    g_free(path);
+    return ret;
+}
