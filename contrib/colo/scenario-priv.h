@@ -41,6 +41,7 @@ typedef struct Scenario {
     char *local;
     PairRun *run;
     Stream *stream;
+    uint64_t stream_checkpoints;          /* when it was about to be opened */
     Ledger *ledger;
     uint64_t resync_done, resync_total;   /* bytes */
     double resync_start;                  /* timeline's seconds */

@@ -140,6 +140,7 @@ static bool scenario_boot(Scenario *s, Error **errp)
         return false;
     }
     s->ledger = ledger_new(GUEST, s->config->disk_mib);
+    s->stream_checkpoints = pair_checkpoints(pair_run_pair(s->run));
     s->stream = stream_open(GUEST, GUEST_COUNTER_PORT, 0, s->config->record_us,
                             ANSWER_MS, scenario_stream_broken, s, errp);
     if (!s->stream) {
@@ -184,6 +185,10 @@ static bool scenario_fail_over(Scenario *s, int victim, Error **errp)
         return false;
     }
     s->killing = true;
+    if (!s->report->failovers) {
+        s->report->fresh = s->stream_checkpoints ==
+                           pair_checkpoints(pair_run_pair(s->run));
+    }
     timeline_event(s->timeline, "kill", "%s the %s at %s is killed "
                    "(SIGKILL)", primary ? "****" : "----",
                    primary ? "primary" : "secondary", scenario_addresses[victim]);

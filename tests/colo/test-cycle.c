@@ -15,6 +15,7 @@
 #include "scenario.h"
 
 static ScenarioConfig config;
+static gboolean fresh;
 static const char *work_dir;
 
 static const char *required(const char *variable)
@@ -68,6 +69,7 @@ static void test_cycle(void)
     g_assert_cmpuint(report.records, >, 0);
     g_assert_cmpuint(report.checkpoints, >=, report.joins);
     g_assert_true(report.disks_equal);
+    g_assert_true(report.fresh || !fresh);
 }
 
 static int run(void *opaque, const char *dir)
@@ -85,6 +87,9 @@ int main(int argc, char **argv)
         { "smp", 0, 0, G_OPTION_ARG_INT, &config.smp, NULL, "" },
         { "cycles", 0, 0, G_OPTION_ARG_INT, &config.cycles, NULL, "" },
         { "interval", 0, 0, G_OPTION_ARG_INT, &config.interval_ms, NULL, "" },
+        { "fresh", 0, 0, G_OPTION_ARG_NONE, &fresh,
+          "fail where a checkpoint came between the client's connection and "
+          "the first failover", NULL },
         { }
     };
     g_autoptr(GOptionContext) context = g_option_context_new(NULL);
@@ -95,7 +100,6 @@ int main(int argc, char **argv)
 
     g_test_init(&argc, &argv, NULL);
     scenario_defaults(&config);
-    config.busy = true;
     config.dwell_ms = 2500;
     config.cycles = 3;
     g_option_context_add_main_entries(context, entries, NULL);
@@ -103,6 +107,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "test-cycle: %s\n", gerr->message);
         return EXIT_FAILURE;
     }
+    config.busy = !fresh; /* a busy guest causes checkpoints */
     config.qemu = required("COLO_QEMU");
     config.qemu_img = required("COLO_QEMU_IMG");
     config.kernel = required("COLO_KERNEL");
