@@ -1,0 +1,396 @@
+/*
+ * The compare engine with threads, a channel from S, and a clock
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/iov.h"
+#include "qemu/lockable.h"
+#include "qemu/main-loop.h"
+#include "qemu/timer.h"
+#include "block/aio-wait.h"
+#include "migration/colo.h"
+#include "migration/migration.h"
+#include "net/colo-comparer.h"
+#include "net/colo-compare.h"
+#include "net/colo-epoch.h"
+#include "trace.h"
+
+/* ms, as they have always been, whatever the schema says of the second */
+#define COMPARE_TIMEOUT_MS 3000
+#define EXPIRED_SCAN_CYCLE_MS 1000
+
+#define MAX_QUEUE_SIZE 1024
+
+/* Memory of what is released but not taken over by the owner, bytes */
+#define OUTBOX_MAX (64 * 1024 * 1024)
+
+/* Comparers that are running; changed under the BQL and the lock */
+static QTAILQ_HEAD(, ColoComparer) comparers =
+    QTAILQ_HEAD_INITIALIZER(comparers);
+static QemuMutex comparers_lock;
+
+/* Whom to tell that a checkpoint is needed; the lock is held meanwhile */
+static NotifierList notifiers = NOTIFIER_LIST_INITIALIZER(notifiers);
+static QemuMutex notifiers_lock;
+
+static void __attribute__((constructor)) init_locks(void)
+{
+    qemu_mutex_init(&comparers_lock);
+    qemu_mutex_init(&notifiers_lock);
+}
+
+/* The engine's side */
+
+void colo_compare_register_notifier(Notifier *notify)
+{
+    QEMU_LOCK_GUARD(&notifiers_lock);
+    notifier_list_add(&notifiers, notify);
+}
+
+void colo_compare_unregister_notifier(Notifier *notify)
+{
+    QEMU_LOCK_GUARD(&notifiers_lock);
+    notifier_remove(notify);
+}
+
+static void notify_engine(void)
+{
+    QEMU_LOCK_GUARD(&notifiers_lock);
+    notifier_list_notify(&notifiers, migrate_get_current());
+}
+
+void colo_notify_compares_event(void *opaque, int event, Error **errp)
+{
+    ColoComparer *c;
+
+    QEMU_LOCK_GUARD(&comparers_lock);
+    QTAILQ_FOREACH(c, &comparers, next) {
+        colo_comparer_event(c, event);
+    }
+}
+
+ColoComparer *colo_comparer_next(ColoComparer *c)
+{
+    return c ? QTAILQ_NEXT(c, next) : QTAILQ_FIRST(&comparers);
+}
+
+/* The core, under the lock */
+
+static void on_release(void *opaque, ColoHeld *held)
+{
+    ColoComparer *c = opaque;
+
+    QTAILQ_INSERT_TAIL(&c->outbox, held, in_order);
+    c->outbox_bytes += colo_held_footprint(held);
+}
+
+static void on_want_checkpoint(void *opaque, ColoReason reason)
+{
+    ColoComparer *c = opaque;
+
+    c->wants = true;
+    c->wanted = reason;
+}
+
+static const ColoCoreOps core_ops = {
+    .release = on_release,
+    .want_checkpoint = on_want_checkpoint,
+};
+
+static void enter(ColoComparer *c)
+{
+    qemu_mutex_lock(&c->lock);
+}
+
+/* What the core has asked for is done without the lock */
+static void leave(ColoComparer *c)
+{
+    bool wants = c->wants, released = !QTAILQ_EMPTY(&c->outbox);
+    ColoReason reason = c->wanted;
+
+    c->wants = false;
+    qemu_mutex_unlock(&c->lock);
+    if (wants) {
+        trace_colo_compare_main(colo_reason_text(reason));
+        if (c->want) {
+            c->want(c->opaque);
+        } else {
+            notify_engine();
+        }
+    }
+    if (released) {
+        c->deliver(c->opaque);
+    }
+}
+
+static int64_t now_ms(void)
+{
+    return qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+}
+
+void colo_comparer_event(ColoComparer *c, int event)
+{
+    enter(c);
+    switch (event) {
+    case COLO_EVENT_CHECKPOINT:
+        colo_core_checkpoint(c->core, colo_epoch_get(), now_ms());
+        break;
+    case COLO_EVENT_FAILOVER:
+        colo_core_failover(c->core);
+        break;
+    }
+    leave(c);
+}
+
+static bool has_room(const ColoComparer *c)
+{
+    return !colo_core_is_overfull(c->core) && c->outbox_bytes < OUTBOX_MAX;
+}
+
+bool colo_comparer_has_room(ColoComparer *c)
+{
+    QEMU_LOCK_GUARD(&c->lock);
+    return has_room(c);
+}
+
+bool colo_comparer_is_open(ColoComparer *c)
+{
+    QEMU_LOCK_GUARD(&c->lock);
+    return colo_core_lets_through(c->core) && !c->outbox_bytes;
+}
+
+bool colo_comparer_primary(ColoComparer *c, const struct iovec *iov, int iovcnt,
+                           uint32_t vnet_hdr_len, uint64_t epoch)
+{
+    size_t len = iov_size(iov, iovcnt);
+    ColoHeld *held = NULL;
+
+    enter(c);
+    if (has_room(c) && len <= COLO_HELD_LARGE) {
+        held = colo_core_new_held(c->core, iov, iovcnt, len,
+                                  MIN(vnet_hdr_len, len));
+    }
+    if (held) {
+        held->epoch = epoch;
+        colo_core_primary(c->core, held, now_ms());
+    }
+    leave(c);
+    return held;
+}
+
+void colo_comparer_take(ColoComparer *c, ColoHeldList *list)
+{
+    ColoHeld *held;
+
+    QEMU_LOCK_GUARD(&c->lock);
+    while ((held = QTAILQ_FIRST(&c->outbox))) {
+        QTAILQ_REMOVE(&c->outbox, held, in_order);
+        QTAILQ_INSERT_TAIL(list, held, in_order);
+    }
+}
+
+void colo_comparer_done(ColoComparer *c, ColoHeldList *list)
+{
+    ColoHeld *held;
+
+    QEMU_LOCK_GUARD(&c->lock);
+    while ((held = QTAILQ_FIRST(list))) {
+        QTAILQ_REMOVE(list, held, in_order);
+        c->outbox_bytes -= colo_held_footprint(held);
+        colo_core_recycle(c->core, held);
+    }
+}
+
+/* S's stream, in the compare thread */
+
+static void secondary_opened(void *opaque)
+{
+    ColoComparer *c = opaque;
+
+    /* What was on its way through the old connection is lost */
+    enter(c);
+    colo_core_secondary_epoch(c->core, 0);
+    c->wants = c->secondary.stats.connections > 1;
+    leave(c);
+}
+
+static void secondary_receive(void *opaque, ColoFrameType type,
+                              const ColoFrame *frame)
+{
+    ColoComparer *c = opaque;
+
+    enter(c);
+    if (type == COLO_FRAME_MARKER) {
+        colo_core_secondary_epoch(c->core, frame->epoch);
+    } else {
+        colo_core_secondary(c->core, frame->data, frame->len,
+                            frame->vnet_hdr_len, now_ms());
+    }
+    leave(c);
+}
+
+static void on_timer(void *opaque)
+{
+    ColoComparer *c = opaque;
+
+    enter(c);
+    colo_core_tick(c->core, now_ms());
+    leave(c);
+    timer_mod(c->timer, now_ms() + c->expired_scan_cycle);
+}
+
+/* Life */
+
+void colo_comparer_init(ColoComparer *c, Object *obj)
+{
+    qemu_mutex_init(&c->lock);
+    QTAILQ_INIT(&c->outbox);
+    c->expired_scan_cycle = EXPIRED_SCAN_CYCLE_MS;
+    c->config = (ColoCoreConfig) {
+        .compare_timeout = COMPARE_TIMEOUT_MS,
+        .max_queue_size = MAX_QUEUE_SIZE,
+        .max_bytes = COLO_CORE_MAX_BYTES,
+        .max_stream_bytes = COLO_CORE_MAX_STREAM_BYTES,
+    };
+    c->core = colo_core_new(&c->config, &core_ops, colo_epoch_get(), c);
+    colo_comparer_add_properties(c, obj);
+}
+
+void colo_comparer_finalize(ColoComparer *c)
+{
+    assert(!c->running);
+    colo_core_free(c->core);
+    qemu_mutex_destroy(&c->lock);
+    g_free(c->secondary_in);
+}
+
+/* Threads */
+
+bool colo_comparer_in_thread(const ColoComparer *c)
+{
+    return qemu_get_current_aio_context() == c->aio;
+}
+
+void colo_comparer_run(ColoComparer *c, QEMUBHFunc *fn, void *opaque)
+{
+    if (c->thread) {
+        aio_context_acquire(c->aio);
+        aio_wait_bh_oneshot(c->aio, fn, opaque);
+        aio_context_release(c->aio);
+    } else {
+        fn(opaque);
+    }
+}
+
+typedef struct Start {
+    ColoComparer *c;
+    const char *name;
+    ColoComparerSetup *setup;
+    bool ok;
+    Error *err;
+} Start;
+
+static void start_in_thread(void *opaque)
+{
+    Start *start = opaque;
+    ColoComparer *c = start->c;
+
+    c->secondary = (ColoIn) {
+        .aio = c->aio,
+        .context = c->context,
+        .opened = secondary_opened,
+        .receive = secondary_receive,
+        .opaque = c,
+    };
+    c->timer = aio_timer_new(c->aio ?: qemu_get_aio_context(),
+                             QEMU_CLOCK_REALTIME, SCALE_MS, on_timer, c);
+    start->ok = colo_in_init(&c->secondary, start->name, c->secondary_in,
+                             c->vnet_hdr, &start->err) &&
+                (!start->setup || start->setup(c->opaque, &start->err));
+    if (start->ok) {
+        timer_mod(c->timer, now_ms() + c->expired_scan_cycle);
+    } else {
+        colo_in_destroy(&c->secondary);
+        timer_free(c->timer);
+        c->timer = NULL;
+    }
+}
+
+static void use_iothread(ColoComparer *c)
+{
+    c->thread = c->iothread;
+    if (c->thread) {
+        object_ref(OBJECT(c->thread));
+        c->aio = iothread_get_aio_context(c->thread);
+        c->context = iothread_get_g_main_context(c->thread);
+    } else {
+        c->aio = qemu_get_aio_context();
+    }
+}
+
+static void leave_iothread(ColoComparer *c)
+{
+    if (c->thread) {
+        object_unref(OBJECT(c->thread));
+        c->thread = NULL;
+    }
+}
+
+bool colo_comparer_start(ColoComparer *c, const char *name,
+                         ColoComparerSetup *setup, Error **errp)
+{
+    Start start = { .c = c, .name = name, .setup = setup };
+
+    use_iothread(c);
+    colo_comparer_run(c, start_in_thread, &start);
+    if (!start.ok) {
+        error_propagate(errp, start.err);
+        leave_iothread(c);
+        return false;
+    }
+    c->running = true;
+    QEMU_LOCK_GUARD(&comparers_lock);
+    QTAILQ_INSERT_TAIL(&comparers, c, next);
+    return true;
+}
+
+typedef struct Stop {
+    ColoComparer *c;
+    ColoComparerTeardown *teardown;
+} Stop;
+
+static void stop_in_thread(void *opaque)
+{
+    Stop *stop = opaque;
+    ColoComparer *c = stop->c;
+
+    colo_in_destroy(&c->secondary);
+    timer_free(c->timer);
+    c->timer = NULL;
+    colo_comparer_event(c, COLO_EVENT_FAILOVER);
+    if (stop->teardown) {
+        stop->teardown(c->opaque);
+    }
+}
+
+void colo_comparer_stop(ColoComparer *c, ColoComparerTeardown *teardown)
+{
+    Stop stop = { .c = c, .teardown = teardown };
+    ColoHeldList rest = QTAILQ_HEAD_INITIALIZER(rest);
+
+    if (!c->running) {
+        return;
+    }
+    c->running = false;
+    WITH_QEMU_LOCK_GUARD(&comparers_lock) {
+        QTAILQ_REMOVE(&comparers, c, next);
+    }
+    colo_comparer_run(c, stop_in_thread, &stop);
+    colo_comparer_take(c, &rest);
+    colo_comparer_done(c, &rest);
+    leave_iothread(c);
+}

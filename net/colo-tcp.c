@@ -1,0 +1,472 @@
+/*
+ * Comparing one direction of a TCP connection as a byte stream
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "net/colo-tcp.h"
+
+/* TCP options, RFC 9293 3.1 and RFC 7323 */
+enum { OPT_END = 0, OPT_NOP = 1, OPT_TIMESTAMPS = 8 };
+
+void colo_tcp_init(ColoTcpCompare *t, size_t *budget)
+{
+    memset(t, 0, sizeof(*t));
+    colo_stream_init(&t->stream, budget);
+}
+
+void colo_tcp_destroy(ColoTcpCompare *t)
+{
+    colo_stream_destroy(&t->stream);
+}
+
+static ColoTcpMark mark_at(uint32_t seq)
+{
+    return (ColoTcpMark) { true, seq };
+}
+
+/* Move @mark up to @seq, never down */
+static void raise_mark(ColoTcpMark *mark, uint32_t seq)
+{
+    if (!mark->valid || colo_seq_before(mark->seq, seq)) {
+        *mark = mark_at(seq);
+    }
+}
+
+static bool mark_is(const ColoTcpMark *mark, uint32_t seq)
+{
+    return mark->valid && mark->seq == seq;
+}
+
+/* Has @mark got to @seq? */
+static bool mark_reached(const ColoTcpMark *mark, uint32_t seq)
+{
+    return mark->valid && !colo_seq_before(mark->seq, seq);
+}
+
+static uint32_t segment_end(const ColoTcpSegment *seg)
+{
+    return seg->seq + seg->payload_len;
+}
+
+/* All that a segment takes of the sequence space: FIN counts as one */
+static uint32_t sequence_end(const ColoTcpSegment *seg)
+{
+    return segment_end(seg) + !!(seg->flags & COLO_TCP_FIN);
+}
+
+static uint32_t urgent_position(const ColoTcpSegment *seg)
+{
+    return seg->seq + seg->urgent;
+}
+
+/* Does it say anything about our direction of the stream? */
+static bool carries(const ColoTcpSegment *seg)
+{
+    return seg->payload_len || seg->flags & (COLO_TCP_FIN | COLO_TCP_URG);
+}
+
+/* Below this, bytes are history; above it, they wait for their like */
+static uint32_t stream_floor(const ColoTcpCompare *t)
+{
+    return t->sent.valid ? t->sent.seq : t->base.seq;
+}
+
+static bool is_far(const ColoTcpCompare *t, uint32_t seq)
+{
+    uint32_t distance = seq - stream_floor(t) + COLO_STREAM_MAX;
+
+    return distance > 2 * COLO_STREAM_MAX;
+}
+
+/* A connection that was open before: the first segment says where we are */
+static void set_base(ColoTcpCompare *t, uint32_t seq)
+{
+    if (!t->base.valid ||
+        (!t->sent.valid && colo_seq_before(seq, t->base.seq) &&
+         !is_far(t, seq))) {
+        t->base = mark_at(seq);
+    }
+}
+
+/* SYN */
+
+static void keep_syn(ColoTcpSyn *syn, const ColoTcpSegment *seg)
+{
+    uint32_t i = 0;
+
+    *syn = (ColoTcpSyn) {
+        .valid = true,
+        .has_ack = seg->flags & COLO_TCP_ACK,
+        .isn = seg->seq,
+        .ack = seg->ack,
+    };
+    while (i < seg->options_len && seg->options[i] != OPT_END) {
+        uint32_t len = 1;
+
+        if (seg->options[i] == OPT_NOP) {
+            i++;
+            continue;
+        }
+        if (i + 1 < seg->options_len) {
+            len = MAX(seg->options[i + 1], 2);
+        }
+        len = MIN(len, seg->options_len - i);
+        if (seg->options[i] != OPT_TIMESTAMPS &&
+            syn->options_len + len <= sizeof(syn->options)) {
+            memcpy(syn->options + syn->options_len, seg->options + i, len);
+            syn->options_len += len;
+        }
+        i += len;
+    }
+}
+
+static bool is_new_syn_of_secondary(const ColoTcpCompare *t,
+                                    const ColoTcpSyn *syn)
+{
+    return !mark_is(&t->syn_used, syn->isn) && !mark_is(&t->isn_sent, syn->isn);
+}
+
+/* Everything begins anew behind P's SYN */
+static void open_stream(ColoTcpCompare *t, const ColoTcpSegment *seg)
+{
+    size_t *budget = t->stream.budget;
+    ColoTcpSyn syn = t->syn;
+
+    colo_tcp_destroy(t);
+    colo_tcp_init(t, budget);
+    t->syn = syn;
+    t->isn_sent = mark_at(seg->seq);
+    t->base = t->sent = mark_at(seg->seq + 1);
+    t->left = t->sent.seq;
+    if (seg->flags & COLO_TCP_ACK) {
+        t->acked = mark_at(seg->ack);
+    }
+}
+
+static ColoVerdict primary_syn(ColoTcpCompare *t, const ColoTcpSegment *seg,
+                               ColoReason *reason)
+{
+    bool has_ack = seg->flags & COLO_TCP_ACK;
+    ColoTcpSyn syn;
+
+    if (seg->payload_len || seg->flags & (COLO_TCP_FIN | COLO_TCP_URG)) {
+        *reason = COLO_REASON_FLAGS;
+        return COLO_MISMATCH;
+    }
+    if (mark_is(&t->isn_sent, seg->seq) &&
+        (!has_ack || mark_reached(&t->acked, seg->ack))) {
+        return COLO_MATCH;
+    }
+    if (!t->syn.valid || t->syn.has_ack != has_ack ||
+        (has_ack ? t->syn.ack != seg->ack
+                 : !is_new_syn_of_secondary(t, &t->syn))) {
+        return COLO_WAIT;
+    }
+    keep_syn(&syn, seg);
+    if (syn.options_len != t->syn.options_len ||
+        memcmp(syn.options, t->syn.options, syn.options_len)) {
+        *reason = COLO_REASON_OPTIONS;
+        return COLO_MISMATCH;
+    }
+    open_stream(t, seg);
+    t->syn_used = mark_at(t->syn.isn);
+    return COLO_MATCH;
+}
+
+/* RST */
+
+static ColoVerdict primary_rst(ColoTcpCompare *t, const ColoTcpSegment *seg,
+                               ColoReason *reason)
+{
+    unsigned unused = 0;
+    bool has_ack = seg->flags & COLO_TCP_ACK;
+
+    if (seg->payload_len) {
+        *reason = COLO_REASON_FLAGS;
+        return COLO_MISMATCH;
+    }
+    for (unsigned i = 0; i < t->rsts; i++) {
+        ColoTcpRst *rst = &t->rst[i];
+
+        if (rst->seq == seg->seq && rst->has_ack == has_ack &&
+            (!has_ack || rst->ack == seg->ack)) {
+            rst->used = true;
+            return COLO_MATCH;
+        }
+        unused += !rst->used;
+    }
+    if (unused) {
+        *reason = COLO_REASON_SEQ;
+        return COLO_MISMATCH;
+    }
+    return COLO_WAIT;
+}
+
+static void secondary_rst(ColoTcpCompare *t, const ColoTcpSegment *seg)
+{
+    if (t->rsts == COLO_TCP_RSTS) {
+        t->rsts--;
+        memmove(&t->rst[0], &t->rst[1], t->rsts * sizeof(t->rst[0]));
+    }
+    t->rst[t->rsts++] = (ColoTcpRst) {
+        .seq = seg->seq,
+        .ack = seg->ack,
+        .has_ack = seg->flags & COLO_TCP_ACK,
+    };
+}
+
+/* Data, FIN, ACK */
+
+static bool is_probe(const ColoTcpCompare *t, const ColoTcpSegment *seg)
+{
+    return seg->payload_len == 1 && t->sent.valid &&
+           !(seg->flags & COLO_TCP_FIN) && t->sent.seq - seg->seq == 1;
+}
+
+static ColoVerdict secondary_data(ColoTcpCompare *t, const ColoTcpSegment *seg,
+                                  ColoReason *reason)
+{
+    uint32_t seq = seg->seq, len = seg->payload_len;
+    uint32_t oldest = stream_floor(t) - COLO_STREAM_HISTORY;
+    const uint8_t *data;
+
+    if (is_probe(t, seg)) {
+        t->probe = mark_at(seq);
+        t->probe_byte = seg->payload[0];
+        if (colo_stream_compare(&t->stream, seq, seg->payload, 1) ==
+            COLO_STREAM_DIFFERS) {
+            return COLO_MATCH;
+        }
+    }
+    if (colo_seq_before(seq, oldest)) {
+        uint32_t skip = MIN(oldest - seq, len);
+
+        seq += skip;
+        len -= skip;
+    }
+    data = seg->payload + (seg->payload_len - len);
+    switch (colo_stream_put(&t->stream, seq, data, len, stream_floor(t))) {
+    case COLO_STREAM_DIFFERS:
+        *reason = COLO_REASON_DATA;
+        return COLO_MISMATCH;
+    case COLO_STREAM_FULL:
+        *reason = is_far(t, seq) ? COLO_REASON_SEQ : COLO_REASON_FULL;
+        return COLO_MISMATCH;
+    default:
+        return COLO_MATCH;
+    }
+}
+
+ColoVerdict colo_tcp_secondary(ColoTcpCompare *t, const ColoTcpSegment *seg,
+                               ColoReason *reason)
+{
+    if (seg->flags & COLO_TCP_RST) {
+        secondary_rst(t, seg);
+        return COLO_MATCH;
+    }
+    if (seg->flags & COLO_TCP_SYN) {
+        keep_syn(&t->syn, seg);
+        return COLO_MATCH;
+    }
+    if (seg->flags & COLO_TCP_ACK) {
+        raise_mark(&t->acked, seg->ack);
+    }
+    if (!carries(seg)) {
+        return COLO_MATCH;
+    }
+    set_base(t, seg->seq);
+    if (is_far(t, seg->seq)) {
+        if (colo_seq_before(seg->seq, stream_floor(t))) {
+            return COLO_MATCH;
+        }
+        *reason = COLO_REASON_SEQ;
+        return COLO_MISMATCH;
+    }
+    if (seg->flags & COLO_TCP_URG) {
+        raise_mark(&t->urgent, urgent_position(seg));
+    }
+    if (seg->flags & COLO_TCP_FIN) {
+        t->fin = mark_at(segment_end(seg));
+    }
+    return secondary_data(t, seg, reason);
+}
+
+static ColoVerdict primary_fin(const ColoTcpCompare *t,
+                               const ColoTcpSegment *seg,
+                               ColoReason *reason)
+{
+    uint32_t end = segment_end(seg);
+
+    if (mark_is(&t->fin_sent, end) || mark_is(&t->fin, end)) {
+        return COLO_MATCH;
+    }
+    if (t->fin.valid || colo_stream_reaches_beyond(&t->stream, end)) {
+        *reason = COLO_REASON_LENGTH;
+        return COLO_MISMATCH;
+    }
+    return COLO_WAIT;
+}
+
+static ColoVerdict primary_urgent(const ColoTcpCompare *t,
+                                  const ColoTcpSegment *seg)
+{
+    uint32_t at = urgent_position(seg);
+
+    /* The pointer moves on when more becomes urgent, sooner or later */
+    return mark_reached(&t->urgent_sent, at) || mark_reached(&t->urgent, at) ?
+           COLO_MATCH : COLO_WAIT;
+}
+
+static ColoVerdict primary_data(const ColoTcpCompare *t,
+                                const ColoTcpSegment *seg,
+                                ColoReason *reason)
+{
+    uint32_t end = segment_end(seg);
+
+    if (!seg->payload_len) {
+        return COLO_MATCH;
+    }
+    if (t->fin.valid && colo_seq_before(t->fin.seq, end)) {
+        *reason = COLO_REASON_LENGTH;
+        return COLO_MISMATCH;
+    }
+    switch (colo_stream_compare(&t->stream, seg->seq, seg->payload,
+                                seg->payload_len)) {
+    case COLO_STREAM_SAME:
+        return COLO_MATCH;
+    case COLO_STREAM_UNKNOWN:
+        return COLO_WAIT;
+    default:
+        break;
+    }
+    if (is_probe(t, seg)) {
+        return mark_is(&t->probe, seg->seq) && t->probe_byte == *seg->payload ?
+               COLO_MATCH : COLO_WAIT;
+    }
+    *reason = COLO_REASON_DATA;
+    return COLO_MISMATCH;
+}
+
+/* The worst of two */
+static ColoVerdict both(ColoVerdict a, ColoVerdict b)
+{
+    if (a == COLO_MISMATCH || b == COLO_MISMATCH) {
+        return COLO_MISMATCH;
+    }
+    return a == COLO_WAIT || b == COLO_WAIT ? COLO_WAIT : COLO_MATCH;
+}
+
+static void sent(ColoTcpCompare *t, const ColoTcpSegment *seg)
+{
+    if (seg->payload_len || seg->flags & COLO_TCP_FIN) {
+        if (!t->sent.valid || colo_seq_before(t->sent.seq, seg->seq) ||
+            (colo_seq_before(seg->seq, t->left) &&
+             !colo_seq_before(sequence_end(seg), t->left))) {
+            t->left = seg->seq;
+        }
+        raise_mark(&t->sent, sequence_end(seg));
+    }
+    if (seg->flags & COLO_TCP_FIN) {
+        t->fin_sent = mark_at(segment_end(seg));
+    }
+    if (seg->flags & COLO_TCP_URG) {
+        raise_mark(&t->urgent_sent, urgent_position(seg));
+    }
+}
+
+ColoVerdict colo_tcp_primary(ColoTcpCompare *t, const ColoTcpSegment *seg,
+                             ColoReason *reason)
+{
+    ColoVerdict verdict = COLO_MATCH;
+
+    if (seg->flags & COLO_TCP_RST) {
+        return primary_rst(t, seg, reason);
+    }
+    if (seg->flags & COLO_TCP_SYN) {
+        return primary_syn(t, seg, reason);
+    }
+    if (!(seg->flags & COLO_TCP_ACK)) {
+        *reason = COLO_REASON_FLAGS;
+        return COLO_MISMATCH;
+    }
+    if (carries(seg)) {
+        set_base(t, seg->seq);
+        if (is_far(t, seg->seq) &&
+            !colo_seq_before(seg->seq, stream_floor(t))) {
+            *reason = COLO_REASON_SEQ;
+            return COLO_MISMATCH;
+        }
+        verdict = primary_data(t, seg, reason);
+    }
+    if (seg->flags & COLO_TCP_FIN) {
+        verdict = both(verdict, primary_fin(t, seg, reason));
+    }
+    if (seg->flags & COLO_TCP_URG) {
+        verdict = both(verdict, primary_urgent(t, seg));
+    }
+    if (!mark_reached(&t->acked, seg->ack)) {
+        verdict = both(verdict, COLO_WAIT);
+    }
+    if (verdict == COLO_MATCH) {
+        sent(t, seg);
+    }
+    return verdict;
+}
+
+/* Checkpoint */
+
+void colo_tcp_checkpoint(ColoTcpCompare *t)
+{
+    if (t->sent.valid) {
+        colo_stream_forget_from(&t->stream, t->sent.seq);
+        colo_stream_forget_below(&t->stream, t->left);
+        colo_stream_forget_below(&t->stream,
+                                 t->sent.seq - COLO_STREAM_HISTORY);
+    } else {
+        colo_stream_reset(&t->stream);
+        t->base.valid = false;
+    }
+    t->fin.valid = t->urgent.valid = t->probe.valid = false;
+    t->syn.valid = t->syn_used.valid = false;
+    t->rsts = 0;
+}
+
+void colo_tcp_committed(ColoTcpCompare *t, const ColoTcpSegment *seg)
+{
+    if (seg->flags & COLO_TCP_RST) {
+        return;
+    }
+    if (seg->flags & COLO_TCP_SYN) {
+        if (!mark_is(&t->isn_sent, seg->seq)) {
+            open_stream(t, seg);
+        }
+        return;
+    }
+    if (seg->flags & COLO_TCP_ACK) {
+        raise_mark(&t->acked, seg->ack);
+    }
+    if (!carries(seg)) {
+        return;
+    }
+    set_base(t, seg->seq);
+    if (is_far(t, seg->seq)) {
+        colo_stream_reset(&t->stream);
+    } else {
+        colo_stream_put(&t->stream, seg->seq, seg->payload, seg->payload_len,
+                        stream_floor(t));
+    }
+    sent(t, seg);
+}
+
+bool colo_tcp_secondary_is_ahead(const ColoTcpCompare *t)
+{
+    uint32_t floor = stream_floor(t);
+
+    return colo_stream_reaches_beyond(&t->stream, floor) ||
+           (t->fin.valid && !colo_seq_before(t->fin.seq, floor)) ||
+           (t->syn.valid && !t->syn.has_ack &&
+            is_new_syn_of_secondary(t, &t->syn));
+}
