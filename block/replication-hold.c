@@ -1,0 +1,237 @@
+/*
+ * The filter on the secondary's disk: what stood there at the last commit is
+ * kept before the primary's writes replace it
+ *
+ * The NBD export, and whoever else has the disk open, is moved above it when
+ * replication starts.  The replication node itself keeps a child below it.
+ *
+ * A range is copied once per epoch, and only the sectors that are overwritten:
+ * not those held already, and not those that the secondary's guest has
+ * written itself, for these it sees anyway.  A sector is marked as held before
+ * the primary's write is passed on.  So a reader that found it to be the
+ * parent's, and finds the same after it has read, has read the old content.
+ *
+ * If old content cannot be kept, the primary's write fails; it then declares
+ * the secondary lost, and this side still has its last commit in full.
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/memalign.h"
+#include "qemu/cutils.h"
+#include "qapi/error.h"
+#include "block/replication-int.h"
+
+typedef struct HoldState {
+    BDRVReplicationState *owner;    /* NULL: on its way in or out */
+} HoldState;
+
+/* Copy one run, which lies inside one cluster */
+static int coroutine_fn keep_run(BDRVReplicationState *s, int64_t offset,
+                                 int64_t bytes, void *buffer)
+{
+    ReplSecondary *sec = &s->sec;
+    ReplStore *store = sec->store[REPL_HELD];
+    QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, buffer, bytes);
+    bool zero;
+    int64_t slot;
+    int ret;
+
+    ret = bdrv_co_preadv(sec->parent, offset, bytes, &qiov, 0);
+    if (ret < 0) {
+        return ret;
+    }
+    zero = buffer_is_zero(buffer, bytes);
+    if (!zero) {
+        slot = repl_map_slot(sec->map, REPL_HELD, offset,
+                             repl_store_slots(store));
+        if (slot < 0) {
+            return slot;
+        }
+        ret = repl_store_write(store, slot, offset % REPL_CLUSTER, bytes,
+                               &qiov, 0);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    sec->copied_bytes += bytes;
+    return repl_map_set(sec->map, REPL_HELD, zero, offset, bytes);
+}
+
+static int coroutine_fn keep(BDRVReplicationState *s, int64_t offset,
+                             int64_t bytes)
+{
+    ReplSecondary *sec = &s->sec;
+    int64_t n = bytes;
+    void *buffer;
+    BlockReq req;
+    int ret = 0;
+
+    if (repl_map_unheld(sec->map, offset, &n) < 0) {
+        return 0;
+    }
+    buffer = qemu_try_blockalign(s->bs, REPL_CLUSTER);
+    if (!buffer) {
+        return -ENOMEM;
+    }
+    /* Whoever copies the same range is to be done before we look */
+    reqlist_wait_all(&sec->holds, offset, bytes, NULL);
+    reqlist_init_req(&sec->holds, &req, offset, bytes);
+    sec->copied_requests++;
+    while (ret >= 0) {
+        int64_t run;
+
+        n = bytes;
+        run = repl_map_unheld(sec->map, offset, &n);
+        if (run < 0) {
+            break;
+        }
+        ret = keep_run(s, run, n, buffer);
+    }
+    reqlist_remove_req(&req);
+    qemu_vfree(buffer);
+    return ret;
+}
+
+static int coroutine_fn before_write(BlockDriverState *bs, int64_t offset,
+                                     int64_t bytes)
+{
+    HoldState *hold = bs->opaque;
+    BDRVReplicationState *s = hold->owner;
+
+    if (!s) {
+        return 0;
+    }
+    if (s->sec.fenced) {
+        /* A primary that is not dead yet, after our failover */
+        return -EPERM;
+    }
+    return s->stage == REPL_RUNNING && bytes ? keep(s, offset, bytes) : 0;
+}
+
+static int coroutine_fn hold_preadv(BlockDriverState *bs, int64_t offset,
+                                    int64_t bytes, QEMUIOVector *qiov,
+                                    BdrvRequestFlags flags)
+{
+    return bdrv_co_preadv(bs->backing, offset, bytes, qiov, flags);
+}
+
+static int coroutine_fn hold_pwritev(BlockDriverState *bs, int64_t offset,
+                                     int64_t bytes, QEMUIOVector *qiov,
+                                     BdrvRequestFlags flags)
+{
+    int ret = before_write(bs, offset, bytes);
+
+    return ret < 0 ? ret
+                   : bdrv_co_pwritev(bs->backing, offset, bytes, qiov, flags);
+}
+
+static int coroutine_fn hold_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
+                                           int64_t bytes,
+                                           BdrvRequestFlags flags)
+{
+    int ret = before_write(bs, offset, bytes);
+
+    return ret < 0 ? ret
+                   : bdrv_co_pwrite_zeroes(bs->backing, offset, bytes, flags);
+}
+
+static int coroutine_fn hold_pdiscard(BlockDriverState *bs, int64_t offset,
+                                      int64_t bytes)
+{
+    int ret = before_write(bs, offset, bytes);
+
+    return ret < 0 ? ret : bdrv_co_pdiscard(bs->backing, offset, bytes);
+}
+
+static int coroutine_fn hold_flush(BlockDriverState *bs)
+{
+    return bs->backing ? bdrv_co_flush(bs->backing->bs) : 0;
+}
+
+static void hold_refresh_limits(BlockDriverState *bs, Error **errp)
+{
+    bs->bl.request_alignment = REPL_SECTOR;
+}
+
+static void hold_refresh_filename(BlockDriverState *bs)
+{
+    if (bs->backing) {
+        pstrcpy(bs->exact_filename, sizeof(bs->exact_filename),
+                bs->backing->bs->filename);
+    }
+}
+
+static void hold_child_perm(BlockDriverState *bs, BdrvChild *c,
+                            BdrvChildRole role, BlockReopenQueue *reopen_queue,
+                            uint64_t perm, uint64_t shared, uint64_t *nperm,
+                            uint64_t *nshared)
+{
+    *nperm = perm;
+    *nshared = shared;
+}
+
+/* Not registered: nobody but repl_hold_insert() makes one. */
+static BlockDriver bdrv_replication_hold = {
+    .format_name                = "replication-hold",
+    .instance_size              = sizeof(HoldState),
+
+    .bdrv_co_preadv             = hold_preadv,
+    .bdrv_co_pwritev            = hold_pwritev,
+    .bdrv_co_pwrite_zeroes      = hold_pwrite_zeroes,
+    .bdrv_co_pdiscard           = hold_pdiscard,
+    .bdrv_co_flush              = hold_flush,
+    .bdrv_refresh_limits        = hold_refresh_limits,
+    .bdrv_refresh_filename      = hold_refresh_filename,
+    .bdrv_child_perm            = hold_child_perm,
+
+    .is_filter                  = true,
+    .filtered_child_is_backing  = true,
+};
+
+BlockDriverState *repl_hold_insert(BDRVReplicationState *s,
+                                   BlockDriverState *parent, Error **errp)
+{
+    BlockDriverState *bs;
+    HoldState *hold;
+    int ret;
+
+    bs = bdrv_new_open_driver(&bdrv_replication_hold, NULL, BDRV_O_RDWR, errp);
+    if (!bs) {
+        return NULL;
+    }
+    hold = bs->opaque;
+    /* query-block and the like shall show the disk, not this */
+    bs->implicit = true;
+    bs->never_freeze = true;
+    bs->total_sectors = parent->total_sectors;
+    bs->supported_write_flags = BDRV_REQ_WRITE_UNCHANGED |
+        (BDRV_REQ_FUA & parent->supported_write_flags);
+    bs->supported_zero_flags = BDRV_REQ_WRITE_UNCHANGED |
+        ((BDRV_REQ_FUA | BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK) &
+         parent->supported_zero_flags);
+
+    bdrv_drained_begin(parent);
+    ret = bdrv_append(bs, parent, errp);
+    hold->owner = ret < 0 ? NULL : s;
+    bdrv_drained_end(parent);
+    if (ret < 0) {
+        bdrv_unref(bs);
+        return NULL;
+    }
+    return bs;
+}
+
+void repl_hold_remove(BlockDriverState *bs)
+{
+    HoldState *hold = bs->opaque;
+
+    bdrv_drained_begin(bs);
+    hold->owner = NULL;
+    bdrv_drop_filter(bs, &error_abort);
+    bdrv_drained_end(bs);
+    bdrv_unref(bs);
+}

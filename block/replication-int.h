@@ -1,0 +1,159 @@
+/*
+ * The parts of the replication driver, and what they share
+ *
+ *   replication.c            the BlockDriver: options, children, the role's part
+ *   replication-primary.c    P: the queue to the secondary
+ *   replication-secondary.c  S: start, what the guest sees, commit, failover
+ *   replication-hold.c       S: the filter on the parent disk, first-touch copy
+ *   replication-merge.c      S: overlays into the parent after failover
+ *   replication-store.c      S: where overlay data lie: images, or RAM and a file
+ *   replication-map.c        (pure) S: what is where
+ *   replication-state.c      (pure) what may happen in which state
+ *
+ * Everything runs in the AioContext of the node, or with it acquired.  Nothing
+ * is locked otherwise: between two yields a coroutine is alone.
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef BLOCK_REPLICATION_INT_H
+#define BLOCK_REPLICATION_INT_H
+
+#include "block/block_int.h"
+#include "block/replication.h"
+#include "block/reqlist.h"
+#include "qemu/coroutine.h"
+#include "qemu/ratelimit.h"
+#include "block/replication-map.h"
+#include "block/replication-state.h"
+
+typedef struct ReplStore ReplStore;
+typedef struct ReplPrimary ReplPrimary;
+
+/* How much RAM the stores of a node share, and where the rest goes */
+typedef struct ReplBudget {
+    uint64_t limit, used;       /* bytes */
+    bool exhausted;             /* once; see replication-store.c */
+    char *directory;            /* NULL: no spilling */
+} ReplBudget;
+
+typedef struct ReplSecondary {
+    char *top_id;
+    BlockDriverState *top;      /* what it was at the start; to compare only */
+    bool in_memory;
+    ReplBudget budget;
+    BdrvChild *hidden;          /* NULL if @in_memory */
+    BdrvChild *parent;          /* the disk below the hold filter */
+    BlockDriverState *hold;     /* the filter; we hold a reference */
+    ReplMap *map;
+    ReplStore *store[REPL_STORES];
+    BlockReqList holds;         /* ranges being copied, from the hold filter */
+    BlockReqList merges;        /* clusters being merged or written meanwhile */
+    RateLimit limit;
+    uint64_t speed;
+    Coroutine *merger;          /* the background one */
+    QemuCoSleep merger_sleep;
+    int drains;                 /* drained sections: @merger keeps away */
+    bool fenced;                /* failed over: nobody writes to the parent */
+    uint64_t copied_bytes, copied_requests, checkpoints;
+    uint64_t empty_ns, empty_ns_max, merged_bytes;
+} ReplSecondary;
+
+typedef struct BDRVReplicationState {
+    BlockDriverState *bs;
+    ReplRole role;
+    ReplStage stage;
+    ReplicationState *rs;
+    ReplPrimary *primary;       /* REPL_PRIMARY only */
+    ReplSecondary sec;          /* REPL_SECONDARY only */
+} BDRVReplicationState;
+
+/* One guest request, as the parts pass it on */
+typedef enum ReplRequestType {
+    REPL_WRITE, REPL_ZEROES, REPL_DISCARD, REPL_FLUSH,
+} ReplRequestType;
+
+/*
+ * primary: accept a request for the secondary.  Returns 0 once it is queued,
+ * with the data copied; waits while the queue is full, at most the time-out.
+ * -EIO when the secondary is lost, or replication is not running.
+ */
+ReplPrimary *repl_primary_new(BDRVReplicationState *s, uint32_t timeout_ms);
+void repl_primary_free(ReplPrimary *p);
+int coroutine_fn repl_primary_submit(BDRVReplicationState *s,
+                                     ReplRequestType type, int64_t offset,
+                                     int64_t bytes, QEMUIOVector *qiov,
+                                     size_t qiov_offset,
+                                     BdrvRequestFlags flags);
+void repl_primary_start(BDRVReplicationState *s, Error **errp);
+/* Wait for the queue to become empty; it does within the time-out. */
+void repl_primary_settle(BDRVReplicationState *s);
+/* The secondary's disk is not equal any more: why, for the event. */
+void repl_primary_lost(BDRVReplicationState *s, const char *reason);
+/* Send nothing more, wait for nothing. */
+void repl_primary_abandon(BDRVReplicationState *s);
+const char *repl_primary_reason(BDRVReplicationState *s);
+void repl_primary_stats(BDRVReplicationState *s,
+                        BlockStatsSpecificReplication *stats);
+
+/* secondary: what its guest reads and writes; the stage decides where */
+int coroutine_fn repl_secondary_read(BDRVReplicationState *s, int64_t offset,
+                                     int64_t bytes, QEMUIOVector *qiov,
+                                     size_t qiov_offset);
+int coroutine_fn repl_secondary_write(BDRVReplicationState *s,
+                                      ReplRequestType type, int64_t offset,
+                                      int64_t bytes, QEMUIOVector *qiov,
+                                      size_t qiov_offset,
+                                      BdrvRequestFlags flags);
+int coroutine_fn repl_secondary_flush(BDRVReplicationState *s);
+void repl_secondary_start(BDRVReplicationState *s, Error **errp);
+/* Does the chain above allow a commit? */
+void repl_secondary_prepare(BDRVReplicationState *s, Error **errp);
+void repl_secondary_checkpoint(BDRVReplicationState *s);
+void repl_secondary_stop(BDRVReplicationState *s, bool failover);
+/* The overlays have been merged: release them soon. */
+void repl_secondary_merged(BDRVReplicationState *s);
+/* Give everything back, whatever the stage. */
+void repl_secondary_close(BDRVReplicationState *s);
+void repl_secondary_stats(BDRVReplicationState *s,
+                          BlockStatsSpecificReplication *stats);
+
+/* hold: the filter above @parent; NULL and @errp on failure */
+BlockDriverState *repl_hold_insert(BDRVReplicationState *s,
+                                   BlockDriverState *parent, Error **errp);
+void repl_hold_remove(BlockDriverState *hold);
+
+/*
+ * merge: begin to merge in the background, from any thread with the BQL; end
+ * that when a drained section begins, and begin again after it.
+ */
+void repl_merge_start(BDRVReplicationState *s);
+void coroutine_fn repl_merge_drain_begin(BDRVReplicationState *s);
+void coroutine_fn repl_merge_drain_end(BDRVReplicationState *s);
+/* Merge all that is left, at once and without a limit.  0 or -errno */
+int coroutine_fn repl_merge_all(BDRVReplicationState *s);
+/* A write of the guest while merging: to the parent, over the overlays */
+int coroutine_fn repl_merge_write(BDRVReplicationState *s,
+                                  ReplRequestType type, int64_t offset,
+                                  int64_t bytes, QEMUIOVector *qiov,
+                                  size_t qiov_offset, BdrvRequestFlags flags);
+/* To the parent, as it is; the parts share this. */
+int coroutine_fn repl_parent_write(BDRVReplicationState *s,
+                                   ReplRequestType type, int64_t offset,
+                                   int64_t bytes, QEMUIOVector *qiov,
+                                   size_t qiov_offset, BdrvRequestFlags flags);
+
+/* store: @slot and @offset in it, at most to the end of the slot; 0 or -errno */
+ReplStore *repl_store_new_image(BdrvChild *child);
+ReplStore *repl_store_new_memory(ReplBudget *budget);
+void repl_store_free(ReplStore *store);
+uint64_t repl_store_slots(ReplStore *store);
+int coroutine_fn repl_store_read(ReplStore *store, uint32_t slot, int64_t offset,
+                                 int64_t bytes, QEMUIOVector *qiov,
+                                 size_t qiov_offset);
+int coroutine_fn repl_store_write(ReplStore *store, uint32_t slot,
+                                  int64_t offset, int64_t bytes,
+                                  QEMUIOVector *qiov, size_t qiov_offset);
+
+#endif

@@ -1,0 +1,414 @@
+/*
+ * The primary's part: a bounded queue to the secondary's disk
+ *
+ * The guest's own disk is another child of the quorum above.  A request is
+ * accepted here as soon as its data are copied, so that the guest waits for its
+ * own disk only.  Why no promise is broken by that:
+ *
+ *  - What the primary writes in an epoch counts for the secondary only from
+ *    the commit on: should the primary die before, the secondary goes back to
+ *    the last commit plus what its own guest has written (the hold filter).
+ *  - A commit needs all of it.  Stopping the primary drains all its nodes, and
+ *    each queued request counts as one in flight; repl_primary_settle()
+ *    drains once more.  A request that failed makes the commit refuse.
+ *  - What follows from a write that was acknowledged leaves the primary when the
+ *    secondary's guest has sent the same, having done the same write, or with
+ *    the commit.  So the world never learns of a write that could vanish.
+ *  - While the primary lives, its own disk has everything.
+ *
+ * Order: requests start in the order of their submission.  One that overlaps
+ * another under way waits for it, and a flush waits for all before it and is
+ * waited for: so the secondary's disk alone, after a power cut of both hosts,
+ * is what a disk may be after a power cut.
+ *
+ * Bounds: BYTES_MAX and REQUESTS_MAX; a request that has not been answered
+ * within the time-out, counted from its submission, ends it all: the connection
+ * is shut down (yank), what is queued is dropped, and whoever waits goes on.
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/memalign.h"
+#include "qemu/main-loop.h"
+#include "qemu/timer.h"
+#include "qemu/units.h"
+#include "qemu/yank.h"
+#include "qapi/error.h"
+#include "qapi/qapi-commands-yank.h"
+#include "qapi/qapi-events-colo-disk.h"
+#include "block/replication-int.h"
+
+#define BYTES_MAX       (16 * MiB)
+#define REQUESTS_MAX    256
+#define STARTED_MAX     16      /* as many as an NBD client has in flight */
+
+typedef struct Request {
+    QTAILQ_ENTRY(Request) next;
+    BDRVReplicationState *s;
+    ReplRequestType type;
+    int64_t offset, bytes;
+    BdrvRequestFlags flags;
+    void *data;
+    int64_t deadline;           /* ns, QEMU_CLOCK_REALTIME */
+    bool started;
+} Request;
+
+struct ReplPrimary {
+    uint32_t timeout_ms;
+    QTAILQ_HEAD(, Request) requests;    /* in the order of submission */
+    unsigned count, started;
+    uint64_t bytes, bytes_peak;
+    CoQueue room;
+    QEMUTimer *timer;           /* runs while there are requests */
+    bool late;                  /* it has expired once for the oldest one */
+    bool starting;              /* start_requests() is on the stack */
+    char *reason;               /* why the secondary was lost */
+    uint64_t sent_bytes, sent_requests, dropped;
+};
+
+ReplPrimary *repl_primary_new(BDRVReplicationState *s, uint32_t timeout_ms)
+{
+    ReplPrimary *p = g_new0(ReplPrimary, 1);
+
+    p->timeout_ms = timeout_ms;
+    QTAILQ_INIT(&p->requests);
+    qemu_co_queue_init(&p->room);
+    return p;
+}
+
+void repl_primary_free(ReplPrimary *p)
+{
+    if (p) {
+        assert(QTAILQ_EMPTY(&p->requests));
+        g_free(p->reason);
+        g_free(p);
+    }
+}
+
+/* All connections of the nodes below @bs: their requests fail at once */
+static void shut_down(BlockDriverState *bs)
+{
+    YankInstanceList list = { .value = BLOCKDEV_YANK_INSTANCE(bs->node_name) };
+    Error *err = NULL;
+    BdrvChild *child;
+
+    qmp_yank(&list, &err);
+    error_free(err);            /* a node without a connection */
+    if (qemu_in_main_thread()) {
+        bdrv_cancel_in_flight(bs);
+    }
+    QLIST_FOREACH(child, &bs->children, next) {
+        shut_down(child->bs);
+    }
+}
+
+static void wake_waiting(ReplPrimary *p)
+{
+    qemu_co_enter_next(&p->room, NULL);
+}
+
+static void forget(BDRVReplicationState *s, Request *r)
+{
+    ReplPrimary *p = s->primary;
+
+    QTAILQ_REMOVE(&p->requests, r, next);
+    p->count--;
+    p->bytes -= r->data ? r->bytes : 0;
+    qemu_vfree(r->data);
+    g_free(r);
+    if (QTAILQ_EMPTY(&p->requests) && p->timer) {
+        timer_free(p->timer);
+        p->timer = NULL;
+    }
+    bdrv_dec_in_flight(s->bs);
+}
+
+static void drop_waiting(BDRVReplicationState *s)
+{
+    Request *r, *next;
+
+    QTAILQ_FOREACH_SAFE(r, &s->primary->requests, next, next) {
+        if (!r->started) {
+            s->primary->dropped++;
+            forget(s, r);
+        }
+    }
+}
+
+void repl_primary_abandon(BDRVReplicationState *s)
+{
+    drop_waiting(s);
+    if (!QTAILQ_EMPTY(&s->primary->requests) || s->primary->reason) {
+        shut_down(s->bs->file->bs);
+    }
+    wake_waiting(s->primary);
+}
+
+void repl_primary_lost(BDRVReplicationState *s, const char *reason)
+{
+    if (repl_event(s->role, &s->stage, REPL_LOST, NULL) != REPL_DO) {
+        return;
+    }
+    s->primary->reason = g_strdup(reason);
+    qapi_event_send_replication_broken(s->bs->node_name, reason,
+                                       replication_epoch());
+    repl_primary_abandon(s);
+}
+
+const char *repl_primary_reason(BDRVReplicationState *s)
+{
+    return s->primary->reason ?: "unknown";
+}
+
+static void arm(BDRVReplicationState *s)
+{
+    Request *oldest = QTAILQ_FIRST(&s->primary->requests);
+
+    s->primary->late = false;
+    if (oldest) {
+        timer_mod(s->primary->timer, oldest->deadline);
+    }
+}
+
+/*
+ * If this process itself stood still, the answer may be there, unread: give it
+ * another chance before the judgement.
+ */
+static void timed_out(void *opaque)
+{
+    BDRVReplicationState *s = opaque;
+    ReplPrimary *p = s->primary;
+    g_autofree char *text = NULL;
+
+    if (!p->late) {
+        p->late = true;
+        timer_mod(p->timer, qemu_clock_get_ns(QEMU_CLOCK_REALTIME) +
+                            p->timeout_ms * SCALE_MS / 8);
+        return;
+    }
+    text = g_strdup_printf("no answer from the secondary's disk for %u ms",
+                           p->timeout_ms);
+    repl_primary_lost(s, text);
+}
+
+static int coroutine_fn perform(Request *r)
+{
+    BdrvChild *child = r->s->bs->file;
+    QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, r->data, r->bytes);
+
+    switch (r->type) {
+    case REPL_WRITE:
+        return bdrv_co_pwritev(child, r->offset, r->bytes, &qiov, r->flags);
+    case REPL_ZEROES:
+        return bdrv_co_pwrite_zeroes(child, r->offset, r->bytes, r->flags);
+    case REPL_DISCARD:
+        return bdrv_co_pdiscard(child, r->offset, r->bytes);
+    case REPL_FLUSH:
+        return bdrv_co_flush(child->bs);
+    }
+    return -EINVAL;
+}
+
+static void start_requests(BDRVReplicationState *s);
+
+static void coroutine_fn request_entry(void *opaque)
+{
+    Request *r = opaque;
+    BDRVReplicationState *s = r->s;
+    ReplPrimary *p = s->primary;
+    bool oldest = r == QTAILQ_FIRST(&p->requests);
+    int ret = perform(r);
+
+    p->started--;
+    if (ret < 0) {
+        static const char *const what[] = { "write", "zeroes", "discard",
+                                            "flush" };
+        g_autofree char *text =
+            g_strdup_printf("%s on the secondary's disk: %s", what[r->type],
+                            strerror(-ret));
+
+        p->dropped++;
+        repl_primary_lost(s, text);
+    } else {
+        p->sent_requests++;
+        p->sent_bytes += r->bytes;
+    }
+    oldest = oldest || r == QTAILQ_FIRST(&p->requests);
+    /* The last thing that may end a drained section: keep the node until then */
+    bdrv_inc_in_flight(s->bs);
+    forget(s, r);
+    if (oldest) {
+        arm(s);
+    }
+    start_requests(s);
+    wake_waiting(p);
+    bdrv_dec_in_flight(s->bs);
+}
+
+static bool overlap(const Request *a, const Request *b)
+{
+    return a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
+}
+
+/* May @r start, with those before it still there? */
+static bool may_start(ReplPrimary *p, Request *r)
+{
+    Request *before;
+
+    if (p->started >= STARTED_MAX) {
+        return false;
+    }
+    QTAILQ_FOREACH(before, &p->requests, next) {
+        if (before == r) {
+            return true;
+        }
+        if (before->type == REPL_FLUSH || r->type == REPL_FLUSH ||
+            overlap(before, r)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void start_requests(BDRVReplicationState *s)
+{
+    ReplPrimary *p = s->primary;
+    Request *r;
+
+    if (p->starting) {
+        return;     /* the loop below, further up on the stack, goes on */
+    }
+    p->starting = true;
+again:
+    QTAILQ_FOREACH(r, &p->requests, next) {
+        if (!r->started) {
+            if (may_start(p, r)) {
+                r->started = true;
+                p->started++;
+                bdrv_coroutine_enter(s->bs,
+                                     qemu_coroutine_create(request_entry, r));
+                goto again;
+            }
+            break;
+        }
+    }
+    p->starting = false;
+}
+
+static bool has_room(ReplPrimary *p, int64_t bytes)
+{
+    return !p->count || (p->count < REQUESTS_MAX && p->bytes + bytes <= BYTES_MAX);
+}
+
+static void enqueue(BDRVReplicationState *s, Request *r)
+{
+    ReplPrimary *p = s->primary;
+
+    r->deadline = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) +
+                  p->timeout_ms * (int64_t)SCALE_MS;
+    bdrv_inc_in_flight(s->bs);
+    if (!p->timer) {
+        p->timer = aio_timer_new(bdrv_get_aio_context(s->bs),
+                                 QEMU_CLOCK_REALTIME, SCALE_NS, timed_out, s);
+    }
+    QTAILQ_INSERT_TAIL(&p->requests, r, next);
+    p->count++;
+    p->bytes += r->data ? r->bytes : 0;
+    p->bytes_peak = MAX(p->bytes_peak, p->bytes);
+    if (p->count == 1) {
+        arm(s);
+    }
+}
+
+int coroutine_fn repl_primary_submit(BDRVReplicationState *s,
+                                     ReplRequestType type, int64_t offset,
+                                     int64_t bytes, QEMUIOVector *qiov,
+                                     size_t qiov_offset,
+                                     BdrvRequestFlags flags)
+{
+    ReplPrimary *p = s->primary;
+    int64_t size = type == REPL_WRITE ? bytes : 0;
+    Request *r;
+
+    while (s->stage == REPL_RUNNING && !has_room(p, size)) {
+        qemu_co_queue_wait(&p->room, NULL);
+    }
+    if (s->stage != REPL_RUNNING) {
+        p->dropped += s->stage != REPL_IDLE;
+        wake_waiting(p);
+        return -EIO;
+    }
+    r = g_new0(Request, 1);
+    *r = (Request) {
+        .s = s, .type = type, .offset = offset, .bytes = bytes, .flags = flags,
+    };
+    if (size) {
+        r->data = qemu_try_blockalign(s->bs->file->bs, size);
+        if (!r->data) {
+            g_free(r);
+            repl_primary_lost(s, "no memory for a write to the secondary");
+            return -EIO;
+        }
+        qemu_iovec_to_buf(qiov, qiov_offset, r->data, size);
+    }
+    enqueue(s, r);
+    start_requests(s);
+    if (has_room(p, 0)) {
+        wake_waiting(p);
+    }
+    return 0;
+}
+
+void repl_primary_settle(BDRVReplicationState *s)
+{
+    if (!QTAILQ_EMPTY(&s->primary->requests)) {
+        bdrv_drain(s->bs);
+    }
+}
+
+/* A quorum whose children differ in size refuses everything, later */
+void repl_primary_start(BDRVReplicationState *s, Error **errp)
+{
+    int64_t mine = bdrv_getlength(s->bs);
+    BdrvChild *c;
+
+    if (mine < 0) {
+        error_setg_errno(errp, -mine, "the secondary's disk ('%s') does not "
+                         "tell its size", s->bs->node_name);
+        return;
+    }
+    QLIST_FOREACH(c, &s->bs->parents, next_parent) {
+        BlockDriverState *top = c->klass == &child_of_bds ? c->opaque : NULL;
+        BdrvChild *other;
+
+        if (!top) {
+            continue;
+        }
+        QLIST_FOREACH(other, &top->children, next) {
+            int64_t size = bdrv_getlength(other->bs);
+
+            if (size >= 0 && size != mine) {
+                error_setg(errp, "the secondary's disk ('%s') has %" PRId64
+                           " bytes, the primary's ('%s') has %" PRId64 ": make "
+                           "them equal with qemu-img resize",
+                           s->bs->node_name, mine, other->bs->node_name, size);
+                return;
+            }
+        }
+    }
+}
+
+void repl_primary_stats(BDRVReplicationState *s,
+                        BlockStatsSpecificReplication *stats)
+{
+    ReplPrimary *p = s->primary;
+
+    stats->sent_bytes = p->sent_bytes;
+    stats->sent_requests = p->sent_requests;
+    stats->queued_bytes = p->bytes;
+    stats->queued_bytes_peak = p->bytes_peak;
+    stats->dropped_requests = p->dropped;
+}

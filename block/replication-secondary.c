@@ -1,0 +1,466 @@
+/*
+ * The secondary's part: what its guest sees, commits, and the failover
+ *
+ *     guest                      primary, by NBD
+ *       |                              |
+ *     replication ----.           replication-hold
+ *       |   |    own  |  held          |
+ *       |   |   store |  store <-------+ first touch
+ *       |   |         |                |
+ *       '---+---------+----------->  parent
+ *
+ * While replication runs, the images active and hidden are nothing but the two
+ * stores: their links as backing files are cut, and what they have at which
+ * place means something only together with the map in RAM.  A commit forgets
+ * the map.  Nothing of this is flushed: had this host to start again, it would
+ * take part as a fresh secondary.
+ *
+ * A failover first shuts out whoever writes to the parent from outside; then
+ * what the guest sees becomes the disk (replication-merge.c).
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/error-report.h"
+#include "qemu/timer.h"
+#include "qapi/error.h"
+#include "sysemu/block-backend.h"
+#include "block/replication-int.h"
+
+/* @offset, @bytes were the parent's when it was read.  Are they still? */
+static bool still_parent(ReplSecondary *sec, int64_t offset, int64_t bytes)
+{
+    ReplExtent e = repl_map_view(sec->map, offset, bytes);
+
+    return e.kind == REPL_DATA_PARENT && e.bytes == bytes;
+}
+
+/* Returns 0, -errno, or 1 when it has to be done again */
+static int coroutine_fn read_extent(ReplSecondary *sec, const ReplExtent *e,
+                                    int64_t offset, QEMUIOVector *qiov,
+                                    size_t qiov_offset)
+{
+    int ret;
+
+    switch (e->kind) {
+    case REPL_DATA_ZERO:
+        qemu_iovec_memset(qiov, qiov_offset, 0, e->bytes);
+        return 0;
+    case REPL_DATA_STORE:
+        return repl_store_read(sec->store[e->store], e->slot,
+                               offset % REPL_CLUSTER, e->bytes, qiov,
+                               qiov_offset);
+    default:
+        ret = bdrv_co_preadv_part(sec->parent, offset, e->bytes, qiov,
+                                  qiov_offset, 0);
+        return still_parent(sec, offset, e->bytes) ? MIN(ret, 0) : 1;
+    }
+}
+
+int coroutine_fn repl_secondary_read(BDRVReplicationState *s, int64_t offset,
+                                     int64_t bytes, QEMUIOVector *qiov,
+                                     size_t qiov_offset)
+{
+    if (s->stage == REPL_IDLE) {
+        return -EIO;
+    }
+    while (bytes) {
+        ReplExtent e = repl_map_view(s->sec.map, offset, bytes);
+        int ret = read_extent(&s->sec, &e, offset, qiov, qiov_offset);
+
+        if (ret < 0) {
+            return ret;
+        }
+        if (ret == 0) {
+            offset += e.bytes;
+            qiov_offset += e.bytes;
+            bytes -= e.bytes;
+        }
+    }
+    return 0;
+}
+
+static int coroutine_fn own_write(ReplSecondary *sec, int64_t offset,
+                                  int64_t bytes, QEMUIOVector *qiov,
+                                  size_t qiov_offset)
+{
+    ReplStore *store = sec->store[REPL_OWN];
+    uint64_t slots = repl_store_slots(store);
+
+    while (bytes) {
+        int64_t n = MIN(bytes, REPL_CLUSTER - offset % REPL_CLUSTER);
+        int64_t slot = repl_map_slot(sec->map, REPL_OWN, offset, slots);
+        int ret;
+
+        if (slot < 0) {
+            return slot;
+        }
+        ret = repl_store_write(store, slot, offset % REPL_CLUSTER, n, qiov,
+                               qiov_offset);
+        if (ret < 0) {
+            return ret;
+        }
+        repl_map_set(sec->map, REPL_OWN, false, offset, n);
+        offset += n;
+        qiov_offset += n;
+        bytes -= n;
+    }
+    return 0;
+}
+
+int coroutine_fn repl_secondary_write(BDRVReplicationState *s,
+                                      ReplRequestType type, int64_t offset,
+                                      int64_t bytes, QEMUIOVector *qiov,
+                                      size_t qiov_offset,
+                                      BdrvRequestFlags flags)
+{
+    switch (s->stage) {
+    case REPL_RUNNING:
+        switch (type) {
+        case REPL_WRITE:
+            return own_write(&s->sec, offset, bytes, qiov, qiov_offset);
+        case REPL_ZEROES:
+            return repl_map_set(s->sec.map, REPL_OWN, true, offset, bytes);
+        default:
+            return 0;   /* a discard may be ignored */
+        }
+    case REPL_MERGING:
+    case REPL_STUCK:
+        return repl_merge_write(s, type, offset, bytes, qiov, qiov_offset,
+                                flags);
+    case REPL_DONE:
+        return repl_parent_write(s, type, offset, bytes, qiov, qiov_offset,
+                                 flags);
+    default:
+        return -EIO;
+    }
+}
+
+int coroutine_fn repl_secondary_flush(BDRVReplicationState *s)
+{
+    switch (s->stage) {
+    case REPL_MERGING:
+    case REPL_STUCK:
+        return repl_merge_all(s);
+    case REPL_DONE:
+        return bdrv_co_flush(s->sec.parent->bs);
+    default:
+        return 0;       /* the overlays are void if this host goes down */
+    }
+}
+
+static bool is_below(BlockDriverState *bs, BlockDriverState *top)
+{
+    BdrvChild *child;
+
+    if (bs == top) {
+        return true;
+    }
+    QLIST_FOREACH(child, &top->children, next) {
+        if (is_below(bs, child->bs)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static BlockDriverState *find_top(BDRVReplicationState *s, Error **errp)
+{
+    const char *id = s->sec.top_id;
+    BlockDriverState *top = bdrv_lookup_bs(id, id, NULL);
+
+    if (!top) {
+        error_setg(errp, "top-id=%s: there is no such drive or node; name the "
+                   "drive that the guest uses", id);
+    } else if (!bdrv_is_root_node(top) || !is_below(s->bs, top)) {
+        error_setg(errp, "top-id=%s: '%s' is not below it; name the drive that "
+                   "the guest uses", id, s->bs->node_name);
+        top = NULL;
+    }
+    return top;
+}
+
+typedef struct Chain {
+    BlockDriverState *active, *hidden, *parent, *top;
+} Chain;
+
+static bool check_length(BlockDriverState *bs, int64_t length,
+                         const char *role, Error **errp)
+{
+    int64_t mine = bdrv_getlength(bs);
+
+    if (mine != length || length < 0) {
+        error_setg(errp, "the %s image has %" PRId64 " bytes, the disk has %"
+                   PRId64 ": make it of the disk's size with qemu-img create",
+                   role, mine, length);
+        return false;
+    }
+    return true;
+}
+
+static bool find_chain(BDRVReplicationState *s, Chain *chain, Error **errp)
+{
+    BlockDriverState *file = s->bs->file->bs;
+    int64_t length;
+
+    chain->top = find_top(s, errp);
+    if (!chain->top) {
+        return false;
+    }
+    if (s->sec.in_memory) {
+        chain->parent = file;
+        return true;
+    }
+    chain->active = file;
+    chain->hidden = bdrv_cow_bs(file);
+    chain->parent = chain->hidden ? bdrv_cow_bs(chain->hidden) : NULL;
+    if (!chain->parent) {
+        error_setg(errp, "the %s image '%s' has no backing file: give "
+                   "file.backing for the hidden image, and "
+                   "file.backing.backing for the disk; or use overlay.limit",
+                   chain->hidden ? "hidden" : "active",
+                   (chain->hidden ?: file)->node_name);
+        return false;
+    }
+    length = bdrv_getlength(chain->parent);
+    return check_length(chain->active, length, "active", errp) &&
+           check_length(chain->hidden, length, "hidden", errp);
+}
+
+static bool make_writable(BlockDriverState *bs, Error **errp)
+{
+    if (bdrv_is_read_only(bs) &&
+        bdrv_reopen_set_read_only(bs, false, errp) < 0) {
+        error_prepend(errp, "'%s' has to be written to: ", bs->node_name);
+        return false;
+    }
+    return true;
+}
+
+static BdrvChild *attach(BDRVReplicationState *s, BlockDriverState *child,
+                         const char *name, Error **errp)
+{
+    bdrv_ref(child);
+    return bdrv_attach_child(s->bs, child, name, &child_of_bds,
+                             BDRV_CHILD_DATA, errp);
+}
+
+static void detach(BDRVReplicationState *s, BdrvChild **child)
+{
+    if (*child) {
+        bdrv_unref_child(s->bs, *child);
+        *child = NULL;
+    }
+}
+
+/* The images become mere stores; -ve: nothing has changed */
+static int take_images(BDRVReplicationState *s, Chain *chain, Error **errp)
+{
+    int ret;
+
+    s->sec.hidden = attach(s, chain->hidden, "hidden disk", errp);
+    if (!s->sec.hidden) {
+        return -EPERM;
+    }
+    ret = bdrv_set_backing_hd(chain->active, NULL, errp);
+    if (ret < 0) {
+        detach(s, &s->sec.hidden);
+        return ret;
+    }
+    ret = bdrv_set_backing_hd(chain->hidden, NULL, errp);
+    if (ret < 0) {
+        bdrv_set_backing_hd(chain->active, chain->hidden, NULL);
+        detach(s, &s->sec.hidden);
+    }
+    return ret;
+}
+
+static void give_images_back(BDRVReplicationState *s, Chain *chain)
+{
+    bdrv_set_backing_hd(chain->hidden, chain->parent, NULL);
+    bdrv_set_backing_hd(chain->active, chain->hidden, NULL);
+    detach(s, &s->sec.hidden);
+}
+
+static bool take_parent(BDRVReplicationState *s, Chain *chain, Error **errp)
+{
+    ReplSecondary *sec = &s->sec;
+
+    sec->hold = repl_hold_insert(s, chain->parent, errp);
+    if (!sec->hold) {
+        return false;
+    }
+    sec->parent = attach(s, chain->parent, "secondary disk", errp);
+    if (!sec->parent) {
+        repl_hold_remove(sec->hold);
+        sec->hold = NULL;
+        return false;
+    }
+    return true;
+}
+
+static void make_stores(BDRVReplicationState *s)
+{
+    ReplSecondary *sec = &s->sec;
+    int64_t length = bdrv_getlength(sec->parent->bs);
+
+    sec->map = repl_map_new(length, 0);
+    if (sec->in_memory) {
+        sec->store[REPL_OWN] = repl_store_new_memory(&sec->budget);
+        sec->store[REPL_HELD] = repl_store_new_memory(&sec->budget);
+    } else {
+        sec->store[REPL_OWN] = repl_store_new_image(s->bs->file);
+        sec->store[REPL_HELD] = repl_store_new_image(sec->hidden);
+    }
+}
+
+void repl_secondary_start(BDRVReplicationState *s, Error **errp)
+{
+    Chain chain = { };
+    bool ok;
+
+    if (!find_chain(s, &chain, errp) ||
+        (chain.hidden && !make_writable(chain.hidden, errp)) ||
+        !make_writable(chain.parent, errp)) {
+        return;
+    }
+    /* Nothing but the chain may hold these for a moment */
+    bdrv_ref(chain.parent);
+    ok = !chain.hidden || take_images(s, &chain, errp) >= 0;
+    if (ok && !take_parent(s, &chain, errp)) {
+        if (chain.hidden) {
+            give_images_back(s, &chain);
+        }
+        ok = false;
+    }
+    bdrv_unref(chain.parent);
+    if (ok) {
+        make_stores(s);
+        s->sec.top = chain.top;
+    }
+}
+
+/*
+ * Something put in between, a snapshot for example, would keep what the guest
+ * wrote in the last epoch.
+ */
+void repl_secondary_prepare(BDRVReplicationState *s, Error **errp)
+{
+    ERRP_GUARD();
+    BlockDriverState *top = find_top(s, errp);
+
+    if (!*errp && top != s->sec.top) {
+        error_setg(errp, "top-id=%s: what the guest uses is another node now; "
+                   "a replicated disk takes no snapshots", s->sec.top_id);
+    }
+}
+
+void repl_secondary_checkpoint(BDRVReplicationState *s)
+{
+    ReplSecondary *sec = &s->sec;
+    int64_t begin = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+
+    /* Quiesces the parents of the filter too: the export, and this node */
+    bdrv_drained_begin(sec->hold);
+    repl_map_reset(sec->map);
+    bdrv_drained_end(sec->hold);
+
+    sec->checkpoints++;
+    sec->empty_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - begin;
+    sec->empty_ns_max = MAX(sec->empty_ns_max, sec->empty_ns);
+}
+
+void repl_secondary_stop(BDRVReplicationState *s, bool failover)
+{
+    ReplSecondary *sec = &s->sec;
+
+    bdrv_drained_begin(sec->hold);
+    sec->fenced = failover;
+    if (!failover) {
+        repl_map_reset(sec->map);
+    }
+    bdrv_drained_end(sec->hold);
+    repl_merge_start(s);
+}
+
+static void release_images(void *opaque)
+{
+    BlockDriverState *bs = opaque;
+    BDRVReplicationState *s = bs->opaque;
+    ReplSecondary *sec = &s->sec;
+    AioContext *ctx = bdrv_get_aio_context(bs);
+
+    aio_context_acquire(ctx);
+    /* A read may still be on its way from a store */
+    bdrv_drained_begin(bs);
+    if (sec->hidden &&
+        bdrv_replace_child_bs(bs->file, sec->parent->bs, NULL) >= 0) {
+        detach(s, &sec->hidden);
+    }
+    repl_store_free(sec->store[REPL_OWN]);
+    repl_store_free(sec->store[REPL_HELD]);
+    sec->store[REPL_OWN] = sec->store[REPL_HELD] = NULL;
+    bdrv_drained_end(bs);
+    bdrv_unref(bs);
+    aio_context_release(ctx);
+}
+
+void repl_secondary_merged(BDRVReplicationState *s)
+{
+    /* While the node is being closed this is of no use */
+    if (s->bs->refcnt) {
+        bdrv_ref(s->bs);
+        aio_bh_schedule_oneshot(qemu_get_aio_context(), release_images, s->bs);
+    }
+}
+
+void repl_secondary_close(BDRVReplicationState *s)
+{
+    ReplSecondary *sec = &s->sec;
+    const ReplMapStats *map = sec->map ? repl_map_stats(sec->map) : NULL;
+
+    /* bdrv_close() has flushed, hence merged, where that was possible */
+    if (map && map->clusters && s->stage != REPL_RUNNING) {
+        error_report("'%s' is closed with %" PRIu64 " bytes that could not be "
+                     "merged into the disk: they are lost", s->bs->node_name,
+                     map->bytes[REPL_OWN] + map->bytes[REPL_HELD]);
+    }
+    if (sec->hold) {
+        repl_hold_remove(sec->hold);
+        sec->hold = NULL;
+    }
+    repl_store_free(sec->store[REPL_OWN]);
+    repl_store_free(sec->store[REPL_HELD]);
+    repl_map_free(sec->map);
+    ratelimit_destroy(&sec->limit);
+    g_free(sec->budget.directory);
+    g_free(sec->top_id);
+}
+
+void repl_secondary_stats(BDRVReplicationState *s,
+                          BlockStatsSpecificReplication *stats)
+{
+    ReplSecondary *sec = &s->sec;
+    const ReplMapStats *map;
+
+    stats->copied_bytes = sec->copied_bytes;
+    stats->copied_requests = sec->copied_requests;
+    stats->checkpoints = sec->checkpoints;
+    stats->empty_ns = sec->empty_ns;
+    stats->empty_ns_max = sec->empty_ns_max;
+    stats->merged_bytes = sec->merged_bytes;
+    if (!sec->map) {
+        return;
+    }
+    map = repl_map_stats(sec->map);
+    stats->overlay_bytes_peak = map->bytes_peak;
+    if (s->stage == REPL_RUNNING) {
+        stats->own_bytes = map->bytes[REPL_OWN];
+        stats->held_bytes = map->bytes[REPL_HELD];
+    } else {
+        stats->merge_bytes_left = map->bytes[REPL_OWN] + map->bytes[REPL_HELD];
+    }
+}

@@ -1,0 +1,345 @@
+/*
+ * The primary's side of replication, in front of a disk that fails or hangs
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/main-loop.h"
+#include "qemu/units.h"
+#include "qapi/error.h"
+#include "qapi/qmp/qdict.h"
+#include "block/block_int.h"
+#include "block/replication.h"
+#include "sysemu/block-backend.h"
+#include "colo-fault.h"
+
+#define SIZE            (8 * MiB)
+#define TIMEOUT_MS      400
+/* What a slow machine may add to a bound */
+#define SLACK_MS        20000
+
+static char *image;
+
+static BlockBackend *open_primary(void)
+{
+    QDict *options = qdict_new();
+    BlockBackend *blk;
+
+    qdict_put_str(options, "driver", "replication");
+    qdict_put_str(options, "node-name", "replication0");
+    qdict_put_str(options, "mode", "primary");
+    qdict_put_int(options, "timeout", TIMEOUT_MS);
+    qdict_put_str(options, "file.driver", "colo-fault");
+    qdict_put_str(options, "file.node-name", "remote");
+    qdict_put_str(options, "file.file.driver", "file");
+    qdict_put_str(options, "file.file.filename", image);
+    qdict_put_str(options, "file.file.locking", "off");
+    blk = blk_new_open(NULL, NULL, options, BDRV_O_RDWR | BDRV_O_UNMAP,
+                       &error_abort);
+    replication_start_all(REPLICATION_MODE_PRIMARY, &error_abort);
+    return blk;
+}
+
+static BlockStatsSpecificReplication stats(void)
+{
+    BlockStatsSpecific *s =
+        bdrv_get_specific_stats(bdrv_find_node("replication0"));
+    BlockStatsSpecificReplication copy = s->u.replication;
+
+    qapi_free_BlockStatsSpecific(s);
+    return copy;
+}
+
+static int64_t now_ms(void)
+{
+    return qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+}
+
+static int write_value(BlockBackend *blk, int64_t offset, int64_t bytes,
+                       uint8_t value, BdrvRequestFlags flags)
+{
+    g_autofree uint8_t *buffer = g_malloc(bytes);
+
+    memset(buffer, value, bytes);
+    return blk_pwrite(blk, offset, bytes, buffer, flags);
+}
+
+static void expect_refusal(const char *part)
+{
+    Error *err = NULL;
+
+    replication_get_error_all(&err);
+    g_assert(err);
+    g_assert(strstr(error_get_pretty(err), part));
+    error_free(err);
+    err = NULL;
+    replication_do_checkpoint_all(&err);
+    g_assert(err);
+    error_free(err);
+}
+
+static uint8_t on_disk(int64_t offset)
+{
+    int fd = open(image, O_RDONLY);
+    uint8_t value;
+
+    g_assert_cmpint(pread(fd, &value, 1, offset), ==, 1);
+    close(fd);
+    return value;
+}
+
+/* All kinds of requests arrive as what they are, in order */
+static void test_forward(void)
+{
+    BlockBackend *blk = open_primary();
+    const FaultLog *log = fault_log("remote");
+
+    g_assert_cmpint(write_value(blk, 0, 4096, 0x11, 0), ==, 0);
+    g_assert_cmpint(write_value(blk, 512, 512, 0x22, BDRV_REQ_FUA), ==, 0);
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 1 * MiB, 1 * MiB, 0), ==, 0);
+    g_assert_cmpint(blk_pdiscard(blk, 2 * MiB, 1 * MiB), ==, 0);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    g_assert_cmpint(write_value(blk, 4096, 512, 0x33, 0), ==, 0);
+    replication_do_checkpoint_all(&error_abort);
+
+    g_assert_cmpstr(log->order, ==, "wwzdfw");
+    g_assert_cmpint(log->fua, ==, 1);
+    g_assert_cmpint(on_disk(0), ==, 0x11);
+    g_assert_cmpint(on_disk(512), ==, 0x22);
+    g_assert_cmpint(on_disk(4096), ==, 0x33);
+    g_assert_cmpint(stats().sent_requests, ==, 6);
+    g_assert_cmpint(stats().queued_bytes, ==, 0);
+    g_assert_cmpint(stats().epoch, ==, 2);
+    blk_unref(blk);
+}
+
+/* Writes of one place arrive in their order, whatever the queue does */
+static void test_order(void)
+{
+    BlockBackend *blk = open_primary();
+    int i;
+
+    fault_hang("remote", true);
+    for (i = 1; i <= 100; i++) {
+        g_assert_cmpint(write_value(blk, 8192, 512, i, 0), ==, 0);
+    }
+    fault_hang("remote", false);
+    replication_get_error_all(&error_abort);
+    g_assert_cmpint(on_disk(8192), ==, 100);
+    blk_unref(blk);
+}
+
+/* Each kind of request that fails: the guest's does not, the commit does */
+static void test_fault(const void *opaque)
+{
+    FaultOp op = GPOINTER_TO_INT(opaque) / 1000;
+    int error = GPOINTER_TO_INT(opaque) % 1000;
+    BlockBackend *blk = open_primary();
+    int ret = -1;
+
+    fault_set("remote", op, error);
+    switch (op) {
+    case FAULT_WRITE:
+        ret = write_value(blk, 0, 4096, 0x44, 0);
+        break;
+    case FAULT_ZEROES:
+        ret = blk_pwrite_zeroes(blk, 0, 65536, 0);
+        break;
+    case FAULT_DISCARD:
+        ret = blk_pdiscard(blk, 0, 65536);
+        break;
+    default:
+        g_assert_cmpint(write_value(blk, 0, 4096, 0x44, 0), ==, 0);
+        ret = blk_flush(blk);
+        break;
+    }
+    g_assert_cmpint(ret, ==, 0);
+    expect_refusal(strerror(error));
+    g_assert_cmpint(stats().stage, ==, REPLICATION_STAGE_BROKEN);
+    g_assert_cmpint(stats().dropped_requests, ==, 1);
+
+    /* It counts as no copy any more, even if the disk recovers */
+    fault_set("remote", op, 0);
+    g_assert_cmpint(write_value(blk, 0, 4096, 0x55, 0), ==, -EIO);
+    expect_refusal(strerror(error));
+    replication_stop_all(true, &error_abort);
+    blk_unref(blk);
+}
+
+static void test_silent_drain(void)
+{
+    BlockBackend *blk = open_primary();
+    int64_t begin;
+
+    fault_hang("remote", true);
+    begin = now_ms();
+    g_assert_cmpint(write_value(blk, 0, 4096, 0x66, 0), ==, 0);
+    g_assert_cmpint(now_ms() - begin, <, TIMEOUT_MS + SLACK_MS);
+    bdrv_drain_all();
+    g_assert_cmpint(now_ms() - begin, >=, TIMEOUT_MS);
+    g_assert_cmpint(now_ms() - begin, <, TIMEOUT_MS + SLACK_MS);
+    expect_refusal("no answer");
+    blk_unref(blk);
+}
+
+/* The queue is full: a write waits, but not for ever */
+static void test_silent_full(void)
+{
+    BlockBackend *blk = open_primary();
+    int64_t begin = now_ms();
+    int i, failed = 0;
+
+    fault_hang("remote", true);
+    for (i = 0; i < 40; i++) {
+        failed += write_value(blk, i % 8 * MiB, 1 * MiB, 0x77, 0) < 0;
+    }
+    g_assert_cmpint(failed, ==, 24);
+    g_assert_cmpint(now_ms() - begin, <, TIMEOUT_MS + SLACK_MS);
+    g_assert_cmpint(stats().queued_bytes_peak, ==, 16 * MiB);
+    expect_refusal("no answer");
+    blk_unref(blk);
+}
+
+static void test_silent_close(void)
+{
+    BlockBackend *blk = open_primary();
+    int64_t begin = now_ms();
+
+    fault_hang("remote", true);
+    g_assert_cmpint(write_value(blk, 0, 4096, 0x88, 0), ==, 0);
+    blk_unref(blk);
+    g_assert_null(bdrv_find_node("replication0"));
+    g_assert_cmpint(now_ms() - begin, <, TIMEOUT_MS + SLACK_MS);
+}
+
+/* A failover gives the peer up at once, without waiting for the time-out */
+static void test_silent_failover(void)
+{
+    BlockBackend *blk = open_primary();
+
+    fault_hang("remote", true);
+    g_assert_cmpint(write_value(blk, 0, 4096, 0x99, 0), ==, 0);
+    replication_stop_all(true, &error_abort);
+    bdrv_drain_all();
+    g_assert_cmpint(stats().stage, ==, REPLICATION_STAGE_DONE);
+    g_assert_cmpint(write_value(blk, 0, 4096, 0x99, 0), ==, -EIO);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    blk_unref(blk);
+}
+
+/* Slow is not silent: within the time-out nothing is lost */
+static void test_slow(void)
+{
+    BlockBackend *blk = open_primary();
+    int64_t begin = now_ms();
+
+    fault_hang("remote", true);
+    g_assert_cmpint(write_value(blk, 0, 4096, 0xaa, 0), ==, 0);
+    while (now_ms() - begin < TIMEOUT_MS / 4) {
+        main_loop_wait(true);
+        g_usleep(1000);
+    }
+    fault_hang("remote", false);
+    replication_do_checkpoint_all(&error_abort);
+    g_assert_cmpint(on_disk(0), ==, 0xaa);
+    blk_unref(blk);
+}
+
+/* What the guest is told is what its own disk says, not what is queued */
+static void test_own_disk(void)
+{
+    QDict *options = qdict_new();
+    BlockBackend *blk;
+
+    qdict_put_str(options, "driver", "quorum");
+    qdict_put_str(options, "read-pattern", "fifo");
+    qdict_put_int(options, "vote-threshold", 1);
+    qdict_put_str(options, "children.0.driver", "colo-fault");
+    qdict_put_str(options, "children.0.node-name", "own");
+    qdict_put_str(options, "children.0.file.driver", "null-co");
+    qdict_put_int(options, "children.0.file.size", SIZE);
+    qdict_put_str(options, "children.1.driver", "replication");
+    qdict_put_str(options, "children.1.mode", "primary");
+    qdict_put_str(options, "children.1.file.driver", "file");
+    qdict_put_str(options, "children.1.file.filename", image);
+    blk = blk_new_open(NULL, NULL, options, BDRV_O_RDWR, &error_abort);
+    replication_start_all(REPLICATION_MODE_PRIMARY, &error_abort);
+
+    g_assert_cmpint(write_value(blk, 0, 4096, 0xbb, 0), ==, 0);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    fault_set("own", FAULT_WRITE, EIO);
+    g_assert_cmpint(write_value(blk, 0, 4096, 0xbc, 0), ==, -EIO);
+    fault_set("own", FAULT_FLUSH, EIO);
+    g_assert_cmpint(blk_flush(blk), ==, -EIO);
+    blk_unref(blk);
+}
+
+static BlockBackend *try_open(const char *option, const char *value,
+                              const char *message)
+{
+    QDict *options = qdict_new();
+    Error *err = NULL;
+    BlockBackend *blk;
+
+    qdict_put_str(options, "driver", "replication");
+    qdict_put_str(options, "mode", "primary");
+    qdict_put_str(options, option, value);
+    qdict_put_str(options, "file.driver", "null-co");
+    blk = blk_new_open(NULL, NULL, options, BDRV_O_RDWR, &err);
+    g_assert_null(blk);
+    g_assert(strstr(error_get_pretty(err), message));
+    error_free(err);
+    return blk;
+}
+
+static void test_options(void)
+{
+    try_open("mode", "tertiary", "primary or secondary");
+    try_open("top-id", "disk0", "does not support option top-id");
+    try_open("overlay.limit", "1M", "does not support option overlay.limit");
+    try_open("timeout", "0", "from 1 to");
+    try_open("timeout", "soon", "timeout");
+}
+
+int main(int argc, char **argv)
+{
+    static const char *const names[] = { "read", "write", "zeroes", "discard",
+                                         "flush" };
+    int op, fd, ret;
+
+    qemu_init_main_loop(&error_fatal);
+    bdrv_init();
+    fault_init();
+    g_test_init(&argc, &argv, NULL);
+    image = g_strdup_printf("%s/colo-disk-XXXXXX", g_get_tmp_dir());
+    fd = g_mkstemp(image);
+    g_assert(fd >= 0 && ftruncate(fd, SIZE) == 0);
+    close(fd);
+
+    g_test_add_func("/colo/disk/primary/forward", test_forward);
+    g_test_add_func("/colo/disk/primary/order", test_order);
+    for (op = FAULT_WRITE; op < FAULT_OPS; op++) {
+        g_autofree char *eio =
+            g_strdup_printf("/colo/disk/primary/EIO/%s", names[op]);
+        g_autofree char *enospc =
+            g_strdup_printf("/colo/disk/primary/ENOSPC/%s", names[op]);
+
+        g_test_add_data_func(eio, GINT_TO_POINTER(op * 1000 + EIO), test_fault);
+        g_test_add_data_func(enospc, GINT_TO_POINTER(op * 1000 + ENOSPC),
+                             test_fault);
+    }
+    g_test_add_func("/colo/disk/primary/silent/drain", test_silent_drain);
+    g_test_add_func("/colo/disk/primary/silent/full", test_silent_full);
+    g_test_add_func("/colo/disk/primary/silent/close", test_silent_close);
+    g_test_add_func("/colo/disk/primary/silent/failover", test_silent_failover);
+    g_test_add_func("/colo/disk/primary/slow", test_slow);
+    g_test_add_func("/colo/disk/primary/own-disk", test_own_disk);
+    g_test_add_func("/colo/disk/primary/options", test_options);
+    ret = g_test_run();
+    unlink(image);
+    g_free(image);
+    return ret;
+}
