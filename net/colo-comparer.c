@@ -17,6 +17,7 @@
 #include "net/colo-comparer.h"
 #include "net/colo-compare.h"
 #include "net/colo-epoch.h"
+#include "colo-request.h"
 #include "trace.h"
 
 /* ms, as they have always been, whatever the schema says of the second */
@@ -118,6 +119,8 @@ static void leave(ColoComparer *c)
         trace_colo_compare_main(colo_reason_text(reason));
         if (c->want) {
             c->want(c->opaque);
+        } else if (reason == COLO_REASON_FULL) {
+            colo_checkpoint_request();
         } else {
             notify_engine();
         }

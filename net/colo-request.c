@@ -7,17 +7,13 @@
  */
 #include "qemu/osdep.h"
 #include "migration/colo.h"
-#include "migration/migration.h"
 #include "colo-request.h"
 
 bool colo_checkpoint_request(void)
 {
-    MigrationState *s = migrate_get_current();
-
-    /* The timer is made last: without it the engine cannot be notified yet */
-    if (!migration_in_colo_state() || !s->colo_delay_timer) {
+    if (!migration_in_colo_state()) {
         return false;
     }
-    colo_checkpoint_notify(s);
+    colo_request_checkpoint(COLO_TRIGGER_CAUSE_QUEUE);
     return true;
 }

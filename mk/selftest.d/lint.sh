@@ -64,11 +64,11 @@ case_lint_patch_that_adds_a_file() {
 
 case_lint_series_too_long() {
     local lines
-    lines=$(printf '+static int more_%d;\n' {1..60})
+    lines=$(printf '+static int more_%d;\n' {1..100})
     awk -v lines="$lines" '{ print } /^\+static int hook/ { print lines }' \
-        patches/first.patch | sed 's/^@@ .*/@@ -2,2 +2,63 @@/' >longer
+        patches/first.patch | sed 's/^@@ .*/@@ -2,2 +2,103 @@/' >longer
     mv longer patches/first.patch
-    refused 'adds 61 lines' mk/lint content
+    refused 'adds 101 lines' mk/lint content
 }
 
 case_lint_checkpatch_error() {

@@ -13,10 +13,25 @@
 #define PAGE 4096
 #define FIRST_PAGE 0x10000      /* the segments in the code below say so too */
 #define PAGES 64
-#define NOTE 4                  /* where the last page has its note */
+#define NOTE 4                  /* where the last page has its note, */
+#define MARK 8                  /* and its mark */
 
-static const uint8_t code[] = {
+#define TEXT 0x8000
+#define TEXT_OFFSET 0x40        /* in the image */
+
+/* Copies the text to RAM and goes there */
+static const uint8_t start[] = {
     0xfa,                                       /*       cli               */
+    0xb8, TEXT >> 4 & 0xff, TEXT >> 12,         /*       mov ax, TEXT / 16 */
+    0x8e, 0xc0,                                 /*       mov es, ax        */
+    0xbe, TEXT_OFFSET, 0x00,                    /*       mov si, offset    */
+    0x31, 0xff,                                 /*       xor di, di        */
+    0xb9, 0x40, 0x00,                           /*       mov cx, 64        */
+    0xf3, 0x2e, 0xa4,                           /*       rep movs cs:      */
+    0xea, 0x00, 0x00, TEXT >> 4 & 0xff, TEXT >> 12, /*   jmp TEXT/16:0     */
+};
+
+static const uint8_t text[] = {
     0x66, 0x31, 0xc9,                           /*       xor ecx, ecx      */
     0x66, 0x41,                                 /* round: inc ecx          */
     0xb8, 0x00, 0x10,                           /*       mov ax, 0x1000    */
@@ -26,8 +41,10 @@ static const uint8_t code[] = {
     0x3d, 0x00, 0x50,                           /*       cmp ax, 0x5000    */
     0x75, 0xf0,                                 /*       jne page          */
     0x66, 0x89, 0x0e, NOTE, 0x00,               /*       mov [4], ecx      */
-    0xeb, 0xe4,                                 /*       jmp round         */
+    0xc6, 0x06, MARK, 0x00, 0x01,               /*       mov [8], 1        */
+    0xeb, 0xdf,                                 /*       jmp round         */
 };
+#define TEXT_MARK (sizeof(text) - 3)            /* where that 1 is         */
 
 static const uint8_t reset[] = { 0xe9, 0x0d, 0x00 };    /* jmp 0 */
 
@@ -36,7 +53,8 @@ void colo_guest_create(const char *path)
     g_autofree uint8_t *image = g_malloc0(IMAGE_SIZE);
     GError *err = NULL;
 
-    memcpy(image, code, sizeof(code));
+    memcpy(image, start, sizeof(start));
+    memcpy(image + TEXT_OFFSET, text, sizeof(text));
     memcpy(image + RESET_VECTOR, reset, sizeof(reset));
     g_file_set_contents(path, (char *)image, IMAGE_SIZE, &err);
     g_assert_no_error(err);
@@ -99,4 +117,19 @@ void colo_guest_check(ColoSide *s, const char *scratch)
         }
     } while (after == before);
     colo_side_ok(s, "{'execute': 'cont'}");
+}
+
+void colo_guest_set_mark(ColoSide *s, uint8_t mark)
+{
+    colo_side_write(s, TEXT + TEXT_MARK, &mark, sizeof(mark));
+}
+
+uint8_t colo_guest_mark(ColoSide *s, const char *scratch)
+{
+    g_autofree uint8_t *mem = NULL;
+
+    colo_side_ok(s, "{'execute': 'stop'}");
+    mem = colo_guest_memory(s, scratch, FIRST_PAGE, PAGES * PAGE);
+    colo_side_ok(s, "{'execute': 'cont'}");
+    return mem[(PAGES - 1) * PAGE + MARK];
 }

@@ -9,13 +9,16 @@
  *
  *     for (rounds = 1;; rounds++) {
  *         for each page: page->counter += 1;
- *         last page: note = rounds;
+ *         last page: note = rounds; mark = 1;
  *     }
  *
  * rounds lives in a register, that is in the device state.  So at any instant
  * all counters and the note differ by at most one, and they stay apart for
  * ever once a single page, or the registers, were taken from another instant
  * than the rest: a page that a checkpoint lost is found at any later time.
+ *
+ * It runs in RAM, and the 1 is part of an instruction: changed there, it tells
+ * whether this code is executed or what an emulator once made of it.
  */
 #ifndef TESTS_QTEST_COLO_GUEST_H
 #define TESTS_QTEST_COLO_GUEST_H
@@ -42,5 +45,11 @@ uint8_t *colo_guest_memory(ColoSide *s, const char *scratch, uint64_t start,
  * stopped in between and runs afterwards; not while @s replicates.
  */
 void colo_guest_check(ColoSide *s, const char *scratch);
+
+/* Change the guest's code, from outside, so that it uses this mark. */
+void colo_guest_set_mark(ColoSide *s, uint8_t mark);
+
+/* The mark that it used last.  Stops and runs it; not while @s replicates. */
+uint8_t colo_guest_mark(ColoSide *s, const char *scratch);
 
 #endif /* TESTS_QTEST_COLO_GUEST_H */

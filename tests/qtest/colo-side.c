@@ -200,6 +200,23 @@ char *colo_side_ask(ColoSide *s, const char *key, const char *fmt, ...)
     return value;
 }
 
+QDict *colo_side_get(ColoSide *s, const char *fmt, ...)
+{
+    QDict *answer;
+    va_list ap;
+
+    va_start(ap, fmt);
+    answer = colo_side_vtry(s, COLO_ANSWER_MS, fmt, ap);
+    va_end(ap);
+    return qobject_to(QDict, side_result(s, answer, fmt));
+}
+
+void colo_side_write(ColoSide *s, uint64_t address, const void *bytes,
+                     size_t size)
+{
+    qtest_memwrite(s->qts, address, bytes, size);
+}
+
 void colo_side_hmp(ColoSide *s, const char *fmt, ...)
 {
     g_autofree char *line = NULL;

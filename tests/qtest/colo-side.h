@@ -64,6 +64,16 @@ char *colo_side_ask(ColoSide *s, const char *key, const char *fmt, ...)
 /* Run a monitor command of the human kind; it must print nothing. */
 void colo_side_hmp(ColoSide *s, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
+/*
+ * Run a QMP command as colo_side_ok() does; returns the command's result as a
+ * new reference.
+ */
+QDict *colo_side_get(ColoSide *s, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+
+/* Write to the guest's memory from outside, as a device would. */
+void colo_side_write(ColoSide *s, uint64_t address, const void *bytes,
+                     size_t size);
+
 /* How many events @name have been read so far; reads nothing itself. */
 unsigned colo_side_count(ColoSide *s, const char *name);
 

@@ -1,0 +1,67 @@
+/*
+ * COLO: what the rest of QEMU calls
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef QEMU_COLO_H
+#define QEMU_COLO_H
+
+#include "qapi/qapi-types-colo.h"
+#include "qapi/qapi-types-migration.h"
+
+/* What compares and filters are told */
+enum colo_event {
+    COLO_EVENT_NONE,
+    COLO_EVENT_CHECKPOINT,      /* a new epoch begins, the guests are stopped */
+    COLO_EVENT_FAILOVER,        /* this side goes on alone */
+};
+
+/*
+ * Whether this QEMU is a primary, or a secondary; until it has failed over,
+ * that is also after its peer was lost.  Any thread.
+ */
+bool migration_in_colo_state(void);
+bool migration_incoming_in_colo_state(void);
+COLOMode get_colo_mode(void);
+
+/*
+ * P: be a primary, in the migration thread after the first copy of all.
+ * Returns after failover, or when QEMU ends.  With the BQL, which it drops.
+ * Says in s->vm_was_running whether the guest is to run afterwards.
+ */
+void migrate_start_colo_process(MigrationState *s);
+
+/*
+ * P: ask for a checkpoint; the first is what migration.c calls when
+ * x-checkpoint-delay was set.  Nothing happens on a QEMU that isn't primary.
+ * Any thread.
+ */
+void colo_checkpoint_notify(void *opaque);
+void colo_request_checkpoint(ColoTriggerCause cause);
+
+/* S: be a secondary; a thread of its own, joined by migration.c. */
+void *colo_process_incoming_thread(void *opaque);
+
+/* In migration.c: whether, on S, the stream has announced COLO */
+int migration_incoming_enable_colo(void);
+void migration_incoming_disable_colo(void);
+bool migration_incoming_colo_enabled(void);
+
+/* QEMU ends: nothing may wait any more.  Main loop. */
+void colo_shutdown(void);
+
+/*
+ * "stop" or "cont" (@run) on a guest that a checkpoint holds: true if that is
+ * so, and will be done at the end of it.  With the BQL.
+ */
+bool colo_guest_defer(bool run);
+
+/* Whether migration or a snapshot is out of question now, with the reason */
+bool colo_is_blocking(Error **errp);
+
+/* Whether COLO goes together with the other capabilities of @caps */
+bool colo_caps_check(const bool *caps, Error **errp);
+
+#endif

@@ -1,0 +1,72 @@
+/*
+ * The connection to the peer during COLO
+ *
+ * A QIOChannel, so that a QEMUFile can be made from it, over that of the
+ * migration.  It differs in what it does when the peer is slow:
+ *
+ * - A write never waits for the peer: what the connection does not take is
+ *   kept, and goes out with later writes and with colo_channel_flush().  So
+ *   guest memory can be written under the BQL and within RCU sections.  Only
+ *   above COLO_BACKLOG_MAX a write waits, and it drops the BQL for that.
+ * - Every wait ends when no byte moved for the time-out, with an error that
+ *   says so; or when another thread calls colo_channel_shutdown() or yanks.
+ *
+ * One thread uses it, except where another one is named.  Reads must not be
+ * made with the BQL held.
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef MIGRATION_COLO_CHANNEL_H
+#define MIGRATION_COLO_CHANNEL_H
+
+#include "io/channel.h"
+
+#define TYPE_COLO_CHANNEL "colo-channel"
+OBJECT_DECLARE_SIMPLE_TYPE(ColoChannel, COLO_CHANNEL)
+
+#define COLO_BACKLOG_MAX (64 * 1024 * 1024)
+
+#define COLO_PEER_TIMEOUT_DEFAULT_MS 20000
+
+/* What colo_channel_wait() saw; several may be there */
+typedef enum {
+    COLO_WAIT_READABLE = 1,
+    COLO_WAIT_KICKED = 2,
+} ColoChannelWait;
+
+/*
+ * @ioc must be a socket, or TLS over one; it becomes non-blocking and gets
+ * TCP_NODELAY.  NULL, with @errp set, for other kinds.
+ */
+ColoChannel *colo_channel_new(QIOChannel *ioc, Error **errp);
+
+/* How long the peer may be silent, for all channels, in ms.  Any thread. */
+void colo_channel_set_timeout(uint32_t ms);
+uint32_t colo_channel_get_timeout(void);
+
+/* Wait until all that was written is in the connection; not with the BQL. */
+bool colo_channel_flush(ColoChannel *c, Error **errp);
+
+/* Whether what is written from now on is thrown away */
+void colo_channel_set_discard(ColoChannel *c, bool discard);
+
+/* Read what is there: its size, 0 when nothing is, -1 on error or at the end */
+ssize_t colo_channel_try_read(ColoChannel *c, void *buf, size_t size,
+                              Error **errp);
+
+/* Wait for something to read or a kick, up to @timeout_ns; not with the BQL. */
+unsigned colo_channel_wait(ColoChannel *c, int64_t timeout_ns);
+
+/* Make colo_channel_wait() return.  Any thread. */
+void colo_channel_kick(ColoChannel *c);
+
+/* End the connection; all waits of its thread return soon.  Any thread. */
+void colo_channel_shutdown(ColoChannel *c);
+
+/* Bytes so far.  Any thread. */
+uint64_t colo_channel_sent(ColoChannel *c);
+uint64_t colo_channel_received(ColoChannel *c);
+
+#endif

@@ -1,0 +1,151 @@
+/*
+ * Stopping and starting the guest for a checkpoint
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "block/block.h"
+#include "block/block_int.h"
+#include "migration/colo.h"
+#include "qapi/error.h"
+#include "qapi/qapi-events-run-state.h"
+#include "qemu/main-loop.h"
+#include "qemu/timer.h"
+#include "sysemu/cpu-timers.h"
+#include "sysemu/cpus.h"
+#include "sysemu/runstate.h"
+#include "colo-guest.h"
+#include "trace.h"
+
+/* How long to leave the main loop alone with requests in flight */
+#define DRAIN_NAP_US 50
+
+static bool held;
+static bool want_run;           /* valid while held */
+static bool was_running;        /* valid while held */
+
+/*
+ * "colo" can't be reached from all run states, but from "finish-migrate", and
+ * that can from all those which lack the direct way.
+ */
+static void set_run_state_colo(void)
+{
+    static const RunState indirect[] = {
+        RUN_STATE_GUEST_PANICKED, RUN_STATE_IO_ERROR, RUN_STATE_INTERNAL_ERROR,
+        RUN_STATE_DEBUG, RUN_STATE_PRELAUNCH, RUN_STATE_POSTMIGRATE,
+    };
+
+    for (int i = 0; i < ARRAY_SIZE(indirect); i++) {
+        if (runstate_check(indirect[i])) {
+            runstate_set(RUN_STATE_FINISH_MIGRATE);
+        }
+    }
+    runstate_set(RUN_STATE_COLO);
+}
+
+/* As vm_stop(), but it neither drains nor flushes */
+static void halt(RunState state)
+{
+    runstate_set(state);
+    cpu_disable_ticks();
+    pause_all_vcpus();
+    vm_state_notify(0, state);
+    qapi_event_send_stop();
+    trace_colo_vm_state_change("run", "stop");
+}
+
+void colo_guest_start(void)
+{
+    vm_start();
+    trace_colo_vm_state_change("stop", "run");
+}
+
+void colo_guest_hold(void)
+{
+    held = true;
+    was_running = runstate_is_running();
+    want_run = was_running;
+    if (was_running) {
+        halt(RUN_STATE_COLO);
+    }
+}
+
+static bool requests_in_flight(void)
+{
+    BlockDriverState *bs = NULL;
+
+    while ((bs = bdrv_next_node(bs))) {
+        if (qatomic_read(&bs->in_flight)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool colo_guest_drain(uint32_t timeout_ms, Error **errp)
+{
+    int64_t end = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + timeout_ms;
+
+    /*
+     * One of them may be at a peer that does not answer: that is waited for
+     * with the main loop running and with a bound.
+     */
+    while (requests_in_flight()) {
+        if (qemu_clock_get_ms(QEMU_CLOCK_REALTIME) > end) {
+            error_setg(errp, "a disk request of the guest was not done within "
+                       "%u ms", timeout_ms);
+            return false;
+        }
+        qemu_mutex_unlock_iothread();
+        g_usleep(DRAIN_NAP_US);
+        qemu_mutex_lock_iothread();
+    }
+    /* What remains is local: bottom halves, and devices that retry */
+    bdrv_drain_all();
+    return true;
+}
+
+bool colo_guest_will_run(void)
+{
+    return want_run;
+}
+
+void colo_guest_release(void)
+{
+    if (!held) {
+        return;
+    }
+    if (want_run) {
+        colo_guest_start();
+    } else if (was_running && !vm_prepare_start(false)) {
+        /* No way leads from "colo" to "paused" but this; no vCPU runs on it */
+        halt(RUN_STATE_PAUSED);
+    }
+    held = false;
+}
+
+bool colo_guest_is_held(void)
+{
+    return held;
+}
+
+bool colo_guest_defer(bool run)
+{
+    if (held) {
+        want_run = run;
+    }
+    return held;
+}
+
+void colo_guest_stop(void)
+{
+    if (runstate_is_running()) {
+        halt(RUN_STATE_COLO);
+    } else {
+        set_run_state_colo();
+    }
+    bdrv_drain_all();
+}
+

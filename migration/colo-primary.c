@@ -1,0 +1,699 @@
+/*
+ * COLO: the primary
+ *
+ * Lives in the migration thread, after the first copy of all.  It holds no
+ * lock while it waits for the secondary; the BQL only to stop and start the
+ * guest, and to gather its state.
+ *
+ * A checkpoint that fails leaves the primary as if it had never begun: the
+ * guest goes on, its output stays held, until x-colo-lost-heartbeat.
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "block/block.h"
+#include "block/replication.h"
+#include "io/channel-buffer.h"
+#include "migration/failover.h"
+#include "net/colo-compare.h"
+#include "net/colo-epoch.h"
+#include "net/filter.h"
+#include "qapi/error.h"
+#include "qapi/qapi-events-colo.h"
+#include "qapi/qapi-events-migration.h"
+#include "qemu/error-report.h"
+#include "qemu/lockable.h"
+#include "qemu/main-loop.h"
+#include "qemu/timer.h"
+#include "sysemu/reset.h"
+#include "sysemu/runstate.h"
+#include "colo-guest.h"
+#include "colo-internal.h"
+#include "colo-link.h"
+#include "colo-ram.h"
+#include "colo-stats.h"
+#include "colo-trigger.h"
+#include "savevm.h"
+
+/* A primary with nothing to say says so this often, for the other's time-out */
+#define ALIVE_NS (250 * 1000 * 1000LL)
+
+/* How long to wait for a secondary's reason when it does not listen any more */
+#define LAST_WORD_NS (100 * 1000 * 1000LL)
+
+/* Resets of the guest while its state is gathered; each starts it anew */
+#define GATHER_TRIES 8
+
+/* Where the buffer for device state starts; it grows to what is needed */
+#define DEVICES_BUFFER (1024 * 1024)
+
+typedef struct Primary {
+    MigrationState *s;
+    ColoLink link;
+    QIOChannelBuffer *devices;
+    QEMUFile *devices_file;     /* writes to @devices */
+    ColoRamSend *ram;
+    Notifier mismatch;
+    VMChangeStateEntry *guest_watch;
+    bool guest_started;
+    unsigned resets;            /* of the guest so far; BQL */
+    int64_t heard_ns;           /* when the secondary was last heard */
+    int64_t said_ns;            /* when we last said something */
+} Primary;
+
+/* What other threads touch; @channel is NULL unless there is a primary */
+static struct {
+    QemuMutex lock;
+    ColoTrigger trigger;
+    int64_t mismatch_ns;        /* when the first one was reported, or 0 */
+    ColoChannel *channel;
+    ColoRamSend *ram;           /* NULL unless it can be told to yield */
+    QemuSemaphore *end;
+    bool quit;
+} shared;
+
+static void __attribute__((constructor)) colo_primary_init(void)
+{
+    qemu_mutex_init(&shared.lock);
+}
+
+static int64_t now_ns(void)
+{
+    return qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+}
+
+/* Triggers */
+
+void colo_request_checkpoint(ColoTriggerCause cause)
+{
+    QEMU_LOCK_GUARD(&shared.lock);
+    if (!shared.channel) {
+        return;
+    }
+    if (cause == COLO_TRIGGER_CAUSE_MISMATCH && !shared.mismatch_ns) {
+        shared.mismatch_ns = now_ns();
+    }
+    colo_trigger_raise(&shared.trigger, cause);
+    if (shared.ram) {
+        colo_ram_send_yield(shared.ram);
+    }
+    colo_channel_kick(shared.channel);
+}
+
+void colo_checkpoint_notify(void *opaque)
+{
+    MigrationState *s = opaque;
+
+    WITH_QEMU_LOCK_GUARD(&shared.lock) {
+        shared.trigger.interval_ns =
+            s->parameters.x_checkpoint_delay * 1000000LL;
+    }
+    colo_request_checkpoint(COLO_TRIGGER_CAUSE_REQUEST);
+}
+
+/* A thread of colo-compare */
+static void mismatch_reported(Notifier *notifier, void *data)
+{
+    colo_request_checkpoint(COLO_TRIGGER_CAUSE_MISMATCH);
+}
+
+/* Somebody has stopped or started the guest: the secondary has to know. */
+static void guest_changed(void *opaque, bool running, RunState state)
+{
+    if (!colo_guest_is_held()) {
+        colo_request_checkpoint(COLO_TRIGGER_CAUSE_GUEST);
+    }
+}
+
+void colo_primary_get_triggers(uint64_t *count)
+{
+    QEMU_LOCK_GUARD(&shared.lock);
+    memcpy(count, shared.trigger.count, sizeof(shared.trigger.count));
+}
+
+static void guest_was_reset(void *opaque)
+{
+    Primary *p = opaque;
+
+    p->resets++;
+}
+
+/* Talking to the secondary */
+
+static bool failover_wanted(Error **errp)
+{
+    if (failover_get_state() == FAILOVER_STATUS_NONE &&
+        !qatomic_read(&shared.quit)) {
+        return false;
+    }
+    error_setg(errp, "failover was asked for");
+    return true;
+}
+
+static bool said(Primary *p, bool ok)
+{
+    p->said_ns = now_ns();
+    return ok;
+}
+
+static bool say(Primary *p, ColoMsgType type, Error **errp)
+{
+    return said(p, colo_link_send(&p->link, type, errp));
+}
+
+/* ALIVE, where the protocol lets us */
+static bool say_alive(Primary *p, Error **errp)
+{
+    switch (p->link.session.state) {
+    case COLO_SESSION_STARTING:
+    case COLO_SESSION_READY:
+    case COLO_SESSION_LOADING:
+        if (now_ns() - p->said_ns >= ALIVE_NS) {
+            return say(p, COLO_MSG_ALIVE, errp);
+        }
+        return true;
+    default:
+        return true;
+    }
+}
+
+/* All that the secondary has said so far; that it may be silent for long */
+static bool hear(Primary *p, Error **errp)
+{
+    uint64_t before = colo_channel_received(p->link.channel);
+    uint32_t timeout_ms = colo_channel_get_timeout();
+    ColoMsg msg;
+    int ret;
+
+    while ((ret = colo_link_poll(&p->link, &msg, errp)) > 0) {
+        if (msg.type == COLO_MSG_RUNNING) {
+            colo_stats_set_state(COLO_STATE_PROTECTED, NULL);
+        }
+    }
+    if (ret < 0) {
+        return false;
+    }
+    if (colo_channel_received(p->link.channel) != before) {
+        p->heard_ns = now_ns();
+    } else if (now_ns() - p->heard_ns > timeout_ms * 1000000LL) {
+        error_setg(errp, "the secondary has been silent for %u ms, while "
+                   "in state %s", timeout_ms,
+                   colo_session_state_name(p->link.session.state));
+        return false;
+    }
+    return true;
+}
+
+/* One wait, up to @ns, and what comes of it */
+static bool attend(Primary *p, int64_t ns, Error **errp)
+{
+    int64_t silent_ns = p->heard_ns - now_ns() +
+                        colo_channel_get_timeout() * 1000000LL;
+
+    colo_channel_wait(p->link.channel, MAX(0, MIN(ns, silent_ns)));
+    return !failover_wanted(errp) && hear(p, errp) && say_alive(p, errp);
+}
+
+static bool await(Primary *p, ColoSessionState state, Error **errp)
+{
+    p->heard_ns = now_ns();
+    while (p->link.session.state != state) {
+        if (!attend(p, ALIVE_NS, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The guest runs again, until the next trigger. */
+static void end_epoch(Primary *p, int64_t pause_ns)
+{
+    int64_t interval_us;
+
+    QEMU_LOCK_GUARD(&shared.lock);
+    colo_trigger_end(&shared.trigger, now_ns(), pause_ns);
+    interval_us = shared.trigger.interval_ns / 1000;
+    colo_ram_send_epoch(p->ram, g_get_monotonic_time() + interval_us);
+    shared.ram = p->ram;
+    if (shared.trigger.raised) {
+        colo_ram_send_yield(p->ram);
+    }
+}
+
+/* The beginning */
+
+/* With the BQL */
+static bool start_guest(Primary *p, Error **errp)
+{
+    ERRP_GUARD();
+
+    replication_start_all(REPLICATION_MODE_PRIMARY, errp);
+    if (*errp) {
+        error_prepend(errp, "disk replication does not start: ");
+        return false;
+    }
+    colo_guest_start();
+    p->guest_started = true;
+    p->guest_watch = qemu_add_vm_change_state_handler(guest_changed, p);
+    return true;
+}
+
+/*
+ * Make RAM pages go to our file from now on, not to that of the migration:
+ * ram.c notes the file when it begins a stream.  What that writes, S knows.
+ */
+static bool begin_ram(Primary *p, Error **errp)
+{
+    colo_channel_set_discard(p->link.channel, true);
+    qemu_savevm_state_setup(p->link.out);
+    qemu_fflush(p->link.out);
+    colo_channel_set_discard(p->link.channel, false);
+    p->ram = colo_ram_send_new();
+    return colo_link_check(&p->link, errp);
+}
+
+static bool begin(Primary *p, Error **errp)
+{
+    QIOChannel *ioc = qemu_file_get_ioc(p->s->to_dst_file);
+    bool ok;
+
+    if (!colo_link_open(&p->link, COLO_ROLE_PRIMARY, ioc, errp)) {
+        return false;
+    }
+    WITH_QEMU_LOCK_GUARD(&shared.lock) {
+        colo_trigger_init(&shared.trigger,
+                          p->s->parameters.x_checkpoint_delay * 1000000LL,
+                          now_ns());
+        shared.mismatch_ns = 0;
+        shared.channel = p->link.channel;
+    }
+    if (!await(p, COLO_SESSION_ANSWERING, errp) ||
+        !said(p, colo_link_hello(&p->link, errp)) ||
+        !await(p, COLO_SESSION_READY, errp) || !begin_ram(p, errp)) {
+        return false;
+    }
+    qemu_mutex_lock_iothread();
+    ok = start_guest(p, errp);
+    qemu_mutex_unlock_iothread();
+    if (!ok) {
+        return false;
+    }
+    end_epoch(p, 0);
+    qapi_event_send_colo_protected(COLO_MODE_PRIMARY);
+    return true;
+}
+
+/* A checkpoint */
+
+static bool gather_once(Primary *p, int64_t *since, Error **errp)
+{
+    int ret;
+
+    qio_channel_io_seek(QIO_CHANNEL(p->devices), 0, SEEK_SET, NULL);
+    p->devices->usage = 0;
+    ret = qemu_save_device_state(p->devices_file);
+    qemu_fflush(p->devices_file);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "the state of the devices can't be saved");
+        return false;
+    }
+    colo_stats_lap(COLO_PHASE_DEVICE_STATE, since);
+
+    if (!colo_link_put(&p->link, COLO_MSG_RAM, 0, NULL, 0, errp)) {
+        return false;
+    }
+    colo_ram_send_final(p->ram, p->link.out);
+    qemu_fflush(p->link.out);
+    return colo_link_check(&p->link, errp);
+}
+
+/*
+ * The state of the guest, which is stopped, goes to @devices and towards the
+ * secondary.  With the BQL; where that was dropped, because the secondary is
+ * slow, the guest may have been reset, and what was gathered is worthless.
+ */
+static bool gather(Primary *p, int64_t *since, Error **errp)
+{
+    for (int i = 0; i < GATHER_TRIES; i++) {
+        unsigned resets = p->resets;
+
+        if (!gather_once(p, since, errp)) {
+            return false;
+        }
+        if (resets == p->resets) {
+            return true;
+        }
+    }
+    error_setg(errp, "the guest is reset over and over");
+    return false;
+}
+
+static bool disks_are_whole(Error **errp)
+{
+    ERRP_GUARD();
+
+    replication_get_error_all(errp);
+    if (*errp) {
+        error_prepend(errp, "the secondary's disk is not complete: ");
+        return false;
+    }
+    replication_do_checkpoint_all(errp);
+    return !*errp;
+}
+
+/* Stop the guest and gather; with the BQL */
+static bool stop_and_gather(Primary *p, int64_t *since, Error **errp)
+{
+    if (failover_wanted(errp)) {
+        return false;
+    }
+    colo_guest_hold();
+    colo_stats_lap(COLO_PHASE_STOP, since);
+    if (!colo_guest_drain(colo_channel_get_timeout() / 2, errp) ||
+        failover_wanted(errp) || !disks_are_whole(errp)) {
+        return false;
+    }
+    colo_stats_lap(COLO_PHASE_DRAIN, since);
+    return gather(p, since, errp);
+}
+
+/* COMMITTED; RUNNING may have come with it. */
+static bool await_commit(Primary *p, Error **errp)
+{
+    uint64_t epoch = p->link.session.epoch;
+
+    p->heard_ns = now_ns();
+    while (p->link.session.epoch == epoch) {
+        if (!attend(p, ALIVE_NS, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The rest of it towards the secondary, and its consent; without the BQL */
+static bool commit(Primary *p, uint16_t flags, int64_t *since, Error **errp)
+{
+    if (p->devices->usage > COLO_DEVICES_MAX) {
+        error_setg(errp, "the state of the devices is too large: %zu bytes",
+                   p->devices->usage);
+        return false;
+    }
+    if (!colo_link_put(&p->link, COLO_MSG_DEVICES, flags, p->devices->data,
+                       p->devices->usage, errp) ||
+        !said(p, colo_link_flush(&p->link, errp))) {
+        return false;
+    }
+    colo_stats_lap(COLO_PHASE_MEMORY, since);
+    if (!await_commit(p, errp)) {
+        return false;
+    }
+    colo_stats_lap(COLO_PHASE_COMMIT, since);
+    return true;
+}
+
+/* The epoch is over: its output may go.  Without the BQL. */
+static void tell_compares(Primary *p)
+{
+    Error *err = NULL;
+
+    colo_epoch_set(p->link.session.epoch);
+    colo_notify_compares_event(NULL, COLO_EVENT_CHECKPOINT, &err);
+    if (err) {
+        error_report_err(err);
+    }
+}
+
+static void tell_filters(int event)
+{
+    Error *err = NULL;
+
+    colo_notify_filters_event(event, &err);
+    if (err) {
+        error_report_err(err);
+    }
+}
+
+/* What the checkpoint was for, as figures */
+static void account(Primary *p, ColoTriggerCause cause, int64_t mismatch_ns,
+                    int64_t commit_ns)
+{
+    if (cause == COLO_TRIGGER_CAUSE_MISMATCH && mismatch_ns) {
+        colo_stats_phase(COLO_PHASE_HOLD, commit_ns - mismatch_ns);
+    }
+    colo_stats_set_epoch(p->link.session.epoch);
+    colo_stats_set_bytes(colo_channel_sent(p->link.channel),
+                         colo_channel_received(p->link.channel));
+}
+
+static bool checkpoint(Primary *p, ColoTriggerCause cause, Error **errp)
+{
+    int64_t start, since, mismatch_ns, pause_ns;
+    uint16_t flags;
+    bool ok;
+
+    WITH_QEMU_LOCK_GUARD(&shared.lock) {
+        colo_trigger_begin(&shared.trigger, cause);
+        mismatch_ns = shared.mismatch_ns;
+        shared.mismatch_ns = 0;
+    }
+    if (!say(p, COLO_MSG_STOP, errp)) {
+        return false;
+    }
+
+    qemu_mutex_lock_iothread();
+    start = since = now_ns();
+    ok = stop_and_gather(p, &since, errp);
+    flags = colo_guest_will_run() ? COLO_FLAG_GUEST_RUNS : 0;
+    qemu_mutex_unlock_iothread();
+
+    ok = ok && commit(p, flags, &since, errp);
+    if (ok) {
+        tell_compares(p);
+        account(p, cause, mismatch_ns, since);
+    }
+
+    qemu_mutex_lock_iothread();
+    if (ok) {
+        tell_filters(COLO_EVENT_CHECKPOINT);
+    }
+    colo_guest_release();
+    qemu_mutex_unlock_iothread();
+    if (ok) {
+        colo_stats_lap(COLO_PHASE_RELEASE, &since);
+    }
+
+    pause_ns = now_ns() - start;
+    if (ok) {
+        colo_stats_phase(COLO_PHASE_PAUSE, pause_ns);
+    }
+    colo_ram_send_done(p->ram);
+    end_epoch(p, pause_ns);
+    return ok;
+}
+
+/*
+ * Some memory ahead of the checkpoint, if that is of use: in *@wait_ns how long
+ * not to ask again.
+ */
+static bool send_background(Primary *p, int64_t *wait_ns, Error **errp)
+{
+    uint64_t before = colo_channel_sent(p->link.channel);
+    int64_t wait_us = colo_ram_send_poll(p->ram);
+
+    *wait_ns = MIN(wait_us, ALIVE_NS / 1000) * 1000;
+    if (wait_us) {
+        return true;
+    }
+    if (!colo_link_put(&p->link, COLO_MSG_BACKGROUND, 0, NULL, 0, errp)) {
+        return false;
+    }
+    colo_ram_send_slice(p->ram, p->link.out);
+    if (!said(p, colo_link_flush(&p->link, errp))) {
+        return false;
+    }
+    colo_stats_add_background(colo_channel_sent(p->link.channel) - before);
+    return true;
+}
+
+/* Wait for the next trigger; the guest runs. */
+static bool next_trigger(Primary *p, ColoTriggerCause *cause, Error **errp)
+{
+    while (true) {
+        int64_t due, background_ns;
+
+        WITH_QEMU_LOCK_GUARD(&shared.lock) {
+            due = colo_trigger_due(&shared.trigger, now_ns(), cause);
+        }
+        if (p->link.session.state != COLO_SESSION_READY) {
+            /* S loads; it does not read, and sending ahead would fill it up */
+            due = background_ns = ALIVE_NS;
+        } else if (due == 0) {
+            return !failover_wanted(errp);
+        } else if (!send_background(p, &background_ns, errp)) {
+            return false;
+        }
+        if (!attend(p, MIN(due, background_ns), errp)) {
+            return false;
+        }
+    }
+}
+
+/* The end */
+
+/* If the secondary has said why, that is better than what we found out. */
+static void take_secondarys_word(Primary *p, Error **error)
+{
+    Error *err = NULL;
+    ColoMsg msg;
+
+    colo_channel_wait(p->link.channel, LAST_WORD_NS);
+    while (colo_link_poll(&p->link, &msg, &err) > 0) {
+        /* What it said before */
+    }
+    if (err && p->link.session.state == COLO_SESSION_ENDED) {
+        error_free(*error);
+        *error = err;
+    } else {
+        error_free(err);
+    }
+}
+
+static void lose(Primary *p, Error **error)
+{
+    if (p->link.channel) {
+        if (p->link.session.state != COLO_SESSION_ENDED) {
+            take_secondarys_word(p, error);
+        }
+        /* Not into the middle of a stream, where it would not be understood */
+        if (p->link.session.state != COLO_SESSION_SENDING) {
+            colo_link_send_error(&p->link, *error);
+        }
+    }
+    colo_stats_set_state(COLO_STATE_LOST, error_get_pretty(*error));
+    colo_report_loss(COLO_MODE_PRIMARY, p->link.session.epoch, *error);
+    qapi_event_send_colo_exit(COLO_MODE_PRIMARY, COLO_EXIT_REASON_ERROR);
+}
+
+/* Without the BQL; the error is consumed. */
+static void end(Primary *p, Error *error)
+{
+    bool asked_for = failover_wanted(NULL);
+
+    if (!asked_for) {
+        lose(p, &error);
+    }
+    if (p->link.channel) {
+        colo_channel_shutdown(p->link.channel);
+    }
+    if (!p->guest_started) {
+        qemu_mutex_lock_iothread();
+        colo_guest_start();
+        qemu_mutex_unlock_iothread();
+    }
+    qemu_sem_wait(&p->s->colo_exit_sem);
+    if (!shared.quit) {
+        colo_notify_compares_event(NULL, COLO_EVENT_FAILOVER, NULL);
+        colo_epoch_set(0);
+        if (asked_for) {
+            qapi_event_send_colo_exit(COLO_MODE_PRIMARY,
+                                      COLO_EXIT_REASON_REQUEST);
+        }
+    }
+    error_free(error);
+}
+
+static void setup(Primary *p)
+{
+    qemu_sem_init(&p->s->colo_exit_sem, 0);
+    p->devices = qio_channel_buffer_new(DEVICES_BUFFER);
+    p->devices_file = qemu_file_new_output(QIO_CHANNEL(p->devices));
+    p->mismatch.notify = mismatch_reported;
+    colo_compare_register_notifier(&p->mismatch);
+    WITH_QEMU_LOCK_GUARD(&shared.lock) {
+        shared.end = &p->s->colo_exit_sem;
+    }
+    qemu_mutex_lock_iothread();
+    qemu_register_reset(guest_was_reset, p);
+    qemu_mutex_unlock_iothread();
+}
+
+static void cleanup(Primary *p)
+{
+    qemu_mutex_lock_iothread();
+    if (p->guest_watch) {
+        qemu_del_vm_change_state_handler(p->guest_watch);
+    }
+    qemu_unregister_reset(guest_was_reset, p);
+    p->s->vm_was_running = runstate_is_running();
+    qemu_mutex_unlock_iothread();
+    colo_compare_unregister_notifier(&p->mismatch);
+    WITH_QEMU_LOCK_GUARD(&shared.lock) {
+        shared.channel = NULL;
+        shared.ram = NULL;
+        shared.end = NULL;
+    }
+    if (p->ram) {
+        colo_ram_send_free(p->ram);
+    }
+    qemu_fclose(p->devices_file);
+    object_unref(OBJECT(p->devices));
+    colo_link_close(&p->link);
+    qemu_sem_destroy(&p->s->colo_exit_sem);
+}
+
+void colo_primary_run(MigrationState *s)
+{
+    g_autofree Primary *p = g_new0(Primary, 1);
+    ColoTriggerCause cause;
+    Error *error = NULL;
+
+    p->s = s;
+    failover_init_state();
+    colo_stats_start(COLO_MODE_PRIMARY);
+    setup(p);
+    if (begin(p, &error)) {
+        while (next_trigger(p, &cause, &error) &&
+               checkpoint(p, cause, &error)) {
+            /* and the next */
+        }
+    }
+    end(p, error);
+    cleanup(p);
+}
+
+/* The requests of the main loop */
+
+static void let_go(bool quit)
+{
+    QEMU_LOCK_GUARD(&shared.lock);
+    if (quit) {
+        qatomic_set(&shared.quit, true);
+    }
+    if (shared.channel) {
+        colo_channel_shutdown(shared.channel);
+    }
+    if (shared.end) {
+        qemu_sem_post(shared.end);
+    }
+}
+
+void colo_primary_fail_over(void)
+{
+    Error *err = NULL;
+
+    tell_filters(COLO_EVENT_FAILOVER);
+    replication_stop_all(true, &err);
+    if (err) {
+        error_report_err(err);
+    }
+    failover_set_state(FAILOVER_STATUS_ACTIVE, FAILOVER_STATUS_COMPLETED);
+    let_go(false);
+}
+
+void colo_primary_shutdown(void)
+{
+    let_go(true);
+}

@@ -1,0 +1,81 @@
+/*
+ * COLO: when to send dirty pages in the background, and how many (pure)
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * The aim: few dirty pages when the guest stops at the deadline, for little
+ * work before.  Pages come in passes; a pass begins with a sync of the dirty
+ * log, which disturbs the guest, and sends what the sync found, in slices.
+ * The next pass begins when sync and sending would take half of the time
+ * left, so that the last of them leaves only what the guest writes during a
+ * small part of the epoch.
+ *
+ * What a page and a sync cost, and how fast pages get dirty, is measured all
+ * the time.  There are no more passes in an epoch
+ *   - when the pages expected at the deadline take less time than the sync,
+ *   - when pages get dirty at least as fast as they can be sent,
+ *   - when a pass found hardly less than the one before,
+ *   - when it would not end before the deadline, by which nothing is delayed,
+ *   - after colo_policy_stop(): a checkpoint is wanted at once.
+ *
+ * Time is in microseconds of any monotonic clock.  One thread, no lock.
+ */
+#ifndef MIGRATION_COLO_RAM_POLICY_H
+#define MIGRATION_COLO_RAM_POLICY_H
+
+typedef enum ColoPolicyAction {
+    COLO_POLICY_WAIT,           /* ask again at .until */
+    COLO_POLICY_SYNC,           /* sync, then colo_policy_synced() */
+    COLO_POLICY_SEND,           /* .pages at most, then colo_policy_sent() */
+    COLO_POLICY_DONE,           /* nothing more in this epoch */
+} ColoPolicyAction;
+
+typedef struct ColoPolicyStep {
+    ColoPolicyAction action;
+    int64_t until;
+    size_t pages;
+} ColoPolicyStep;
+
+typedef struct ColoPolicy {
+    uint64_t bytes_per_s;       /* the most to send in the background; 0: any */
+    size_t page_size;
+
+    double page_us;             /* to send one page */
+    double sync_us;             /* to sync the dirty log */
+    double dirty_per_us;        /* pages worth sending */
+
+    bool done;                  /* with this epoch */
+    int64_t deadline;
+    int64_t last_sync;          /* or the epoch's begin */
+    int64_t not_before;         /* of the next slice, for the bandwidth */
+    size_t left;                /* of this pass, 0: none under way */
+    size_t found;               /* by the last sync of this epoch, 0: none */
+} ColoPolicy;
+
+void colo_policy_init(ColoPolicy *p, size_t page_size);
+
+/* An epoch begins; INT64_MAX: it has no deadline, and nothing is sent */
+void colo_policy_epoch(ColoPolicy *p, int64_t now, int64_t deadline);
+
+/* No more in this epoch */
+void colo_policy_stop(ColoPolicy *p);
+
+ColoPolicyStep colo_policy_next(ColoPolicy *p, int64_t now);
+
+/* The sync ended at @now, took @us and found @pages that are worth sending */
+void colo_policy_synced(ColoPolicy *p, int64_t now, int64_t us, size_t pages);
+
+/* @pages were sent within @us until @now; @last: there are no more */
+void colo_policy_sent(ColoPolicy *p, int64_t now, int64_t us, size_t pages,
+                      bool last);
+
+/*
+ * The guest was stopped at @now and @pages were sent, after a sync, within
+ * @us; @fresh of them have become worth sending since the last sync.  It keeps
+ * the estimates true while there is nothing to do in the background.
+ */
+void colo_policy_final(ColoPolicy *p, int64_t now, int64_t us, size_t pages,
+                       size_t fresh);
+
+#endif /* MIGRATION_COLO_RAM_POLICY_H */

@@ -1,0 +1,196 @@
+/*
+ * COLO: guest memory, on both sides of a checkpoint
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * The secondary S keeps a cache: a second copy of all RAM, which holds the
+ * primary's memory as far as it has been received.  Pages that arrive go to
+ * the cache and never to the guest's RAM; a checkpoint is made by writing
+ * the cache back, where P sent something or where S's own guest wrote.
+ *
+ *   P's COLO thread, guest runs        S's COLO thread, guest runs
+ *     colo_ram_send_epoch()
+ *     w = colo_ram_send_poll()
+ *     0: message, then
+ *        colo_ram_send_slice()  ---->    colo_ram_load()
+ *     else: wait w us for a trigger, poll again
+ *
+ *   guest stopped, BQL held            guest stopped
+ *     colo_ram_send_final()     ---->    colo_ram_load()
+ *                               <----    (the engine commits)
+ *   guest runs                           colo_ram_write_back()     no BQL
+ *     colo_ram_send_done()               BQL: reset devices,
+ *                                        colo_ram_write_back_end(),
+ *                                        load devices, run the guest
+ *
+ * A checkpoint received in part is as if it had never begun: all of it is in
+ * the cache, which failover drops.  S's guest memory changes in
+ * colo_ram_write_back() only, which is called after the commit.  Should P
+ * give up a checkpoint and try again over the same channel, nothing needs to
+ * be undone either: pages received stay marked until they are written back,
+ * and P sends again what has changed since.
+ *
+ * Capabilities that cannot work with it, to be refused by the engine:
+ * multifd and compress (they bypass the cache or write to it later),
+ * postcopy-ram, background-snapshot, x-ignore-shared (S would share P's
+ * memory), zero-copy-send (pages change under the send).  xbzrle works: the
+ * cache holds what P's encoder believes S to have.  A balloon, or anything
+ * else that discards RAM, must not be active on P: discarding leaves no mark
+ * in the dirty log.  On S, migration_incoming_enable_colo() inhibits it.
+ */
+#ifndef MIGRATION_COLO_RAM_H
+#define MIGRATION_COLO_RAM_H
+
+#include "exec/cpu-common.h"
+#include "qemu/typedefs.h"
+
+/* Counters since COLO began; bytes are bytes on the channel */
+typedef struct ColoRamStats {
+    uint64_t checkpoints;       /* P: final sendings, S: write-backs */
+    uint64_t pages_background;  /* P: sent while the guest ran */
+    uint64_t pages_pause;       /* P: sent while it stood still */
+    uint64_t bytes_background;
+    uint64_t bytes_pause;
+    uint64_t syncs;             /* P: of the dirty log, for the background */
+    int64_t sync_us;            /* P: what the last of them took */
+    uint64_t pages_received;    /* S: distinct pages from P, per write-back */
+    uint64_t pages_diverged;    /* S: which only its own guest wrote */
+    int64_t write_back_us;      /* S: last write-back, all parts */
+    int64_t write_back_bql_us;  /* S: how long of that under the BQL */
+} ColoRamStats;
+
+/* A snapshot; any thread, no lock */
+void colo_ram_get_stats(ColoRamStats *stats);
+
+/* --- S ------------------------------------------------------------------ */
+
+/*
+ * Allocate the caches and start the dirty log.  From savevm.c when P says
+ * that it will use COLO, before any RAM arrives; BQL held, guest not started.
+ * Returns 0, or -errno after having reported why.
+ */
+int colo_ram_cache_init(void);
+
+/* Free all that, at the end of COLO.  From migration.c; BQL held. */
+void colo_ram_cache_release(void);
+
+/*
+ * From now on, what arrives goes to the cache only.  After the migration
+ * proper has been loaded and before S's guest runs for the first time; BQL
+ * held.  Holds until colo_ram_cache_release(), also past a failover, so that
+ * what a failover interrupts can't spill into the guest's RAM.
+ */
+bool colo_ram_incoming_start(Error **errp);
+
+/*
+ * Load a stretch of RAM, up to its EOF, into the cache.  COLO thread, without
+ * the BQL, guest running or not.  Anything but parts of sections that the
+ * migration began is refused: devices, commands, new block sizes.
+ *
+ * Waits for the peer inside an RCU read section: the caller bounds it by the
+ * channel (timeout, or shutdown from elsewhere).
+ */
+bool colo_ram_load(QEMUFile *f, Error **errp);
+
+/*
+ * Make S's RAM equal to the cache.  COLO thread, without the BQL, which it
+ * takes for the sync of the dirty log alone; guest stopped, its I/O drained.
+ * On errors RAM is in part the old and in part the new: no failover then.
+ */
+bool colo_ram_write_back(Error **errp);
+
+/*
+ * The same for what has been written to S's RAM since then, by a reset of
+ * devices for instance.  BQL held, and not let go before the devices are
+ * loaded.  Ends the checkpoint.
+ */
+bool colo_ram_write_back_end(Error **errp);
+
+/* --- P ------------------------------------------------------------------ */
+
+/*
+ * In MIGRATION_STATUS_COLO, of which the dirty bitmaps are used, and freed
+ * before that ends.  One at a time; COLO thread.
+ */
+typedef struct ColoRamSend ColoRamSend;
+ColoRamSend *colo_ram_send_new(void);
+void colo_ram_send_free(ColoRamSend *s);
+
+/* At most this many bytes per second in the background, 0: no limit */
+void colo_ram_send_set_bandwidth(ColoRamSend *s, uint64_t bytes_per_s);
+
+/*
+ * The guest runs again after a checkpoint, or for the first time; the next
+ * checkpoint is due at @deadline_us (g_get_monotonic_time()), unless something
+ * triggers it earlier.  INT64_MAX: there will be no timed checkpoint, and
+ * nothing is sent in the background.
+ */
+void colo_ram_send_epoch(ColoRamSend *s, int64_t deadline_us);
+
+/*
+ * Ask what to do.  Returns 0: call colo_ram_send_slice() now; otherwise the
+ * microseconds to wait before asking again, INT64_MAX: no more in this
+ * epoch.  May sync the dirty log, for which it takes the BQL for a moment;
+ * call it without.  Sends nothing.
+ */
+int64_t colo_ram_send_poll(ColoRamSend *s);
+
+/*
+ * Send some pages while the guest runs: one RAM section and EOF, then a flush.
+ * Takes a millisecond or two unless the channel blocks.  COLO thread without
+ * the BQL.  Errors are left in @f, as qemu_file_get_error() tells.
+ *
+ * What the kernel has queued must reach S before a later message does; with
+ * TCP_NOTSENT_LOWAT (128 KiB, say) set on the channel that stays little.
+ */
+void colo_ram_send_slice(ColoRamSend *s, QEMUFile *f);
+
+/*
+ * A checkpoint is wanted at once: a slice under way ends with the page it is
+ * at, and there are no more until colo_ram_send_epoch().  Any thread.
+ */
+void colo_ram_send_yield(ColoRamSend *s);
+
+/*
+ * Send all that is dirty, the hot pages included, and EOF.  Guest stopped,
+ * BQL held, because the sync of the dirty log needs it.
+ */
+void colo_ram_send_final(ColoRamSend *s, QEMUFile *f);
+
+/* Bookkeeping that can wait until the guest runs; before the next epoch. */
+void colo_ram_send_done(ColoRamSend *s);
+
+/* --- hooks in ram.c and savevm.c ---------------------------------------- */
+
+/* S: pages arrive for the cache alone */
+bool colo_ram_cache_only(void);
+
+/* S: where page @offset of @block has to go; NULL: there is no such page */
+void *colo_ram_receive(RAMBlock *block, ram_addr_t offset);
+
+/* S, before COLO begins: the cache's copy of that page */
+void *colo_ram_mirror(RAMBlock *block, ram_addr_t offset);
+
+/* S: copy a page there, leaving memory that is zero anyway untouched */
+void colo_ram_mirror_copy(void *cache, const void *page, size_t size);
+
+/* S: RAM_SAVE_FLAG_*s that mustn't arrive, besides those not known */
+int colo_ram_refused_flags(void);
+
+/* S: @type, or one that savevm.c will not know and refuse */
+uint8_t colo_ram_section(uint8_t type);
+
+/*
+ * A CPU's state is loaded: tb_flush(@cpu), because RAM has been loaded behind
+ * TCG's back.  Not so in the COLO thread after colo_ram_write_back_end(): it
+ * has dropped what is stale, and S need not translate everything anew.
+ */
+void colo_ram_tb_flush(CPUState *cpu);
+
+/* P: find_next_bit(@map, @size, @start) less what the background leaves out */
+unsigned long colo_ram_next_dirty(RAMBlock *block,
+                                  const unsigned long *map,
+                                  unsigned long size, unsigned long start);
+
+#endif /* MIGRATION_COLO_RAM_H */

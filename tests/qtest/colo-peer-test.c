@@ -1,0 +1,224 @@
+/*
+ * COLO when the other side, or what lies between, fails
+ *
+ * Two QEMUs without an operating system.  At every message of a checkpoint,
+ * and within those that are long, the connection is cut or freezes, or turns
+ * into garbage; then the one or the other side goes on alone.  Whoever does
+ * must answer its monitor all the time, and must have a guest of one piece.
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "libqtest.h"
+#include "colo-guest.h"
+#include "colo-pair.h"
+#include "colo-proxy.h"
+
+#define CASE_SECONDS 240
+
+/* Short, for a test; a busy machine must not exceed it by itself */
+#define PEER_TIMEOUT_MS 4000
+
+/* What a monitor may take to answer, on a machine that does other things too */
+#define ANSWER_MS 3000
+
+typedef enum { PRIMARY, SECONDARY } Survivor;
+
+typedef struct {
+    const char *name;
+    ColoProxyWay way;
+    ColoMsgType type;
+    size_t bytes;
+    ColoProxyFault fault;
+    Survivor survivor;
+} FaultCase;
+
+#define H COLO_MSG_HEADER
+#define TO_S COLO_TO_SECONDARY
+#define TO_P COLO_TO_PRIMARY
+
+static const FaultCase fault_cases[] = {
+    { "cut/stop/s", TO_S, COLO_MSG_STOP, 0, COLO_CUT, SECONDARY },
+    { "cut/in-stop/s", TO_S, COLO_MSG_STOP, 7, COLO_CUT, SECONDARY },
+    { "cut/ram/s", TO_S, COLO_MSG_RAM, 0, COLO_CUT, SECONDARY },
+    { "cut/in-ram/s", TO_S, COLO_MSG_RAM, H + 5000, COLO_CUT, SECONDARY },
+    { "cut/in-ram-late/s", TO_S, COLO_MSG_RAM, H + 60000, COLO_CUT, SECONDARY },
+    { "cut/devices/s", TO_S, COLO_MSG_DEVICES, 0, COLO_CUT, SECONDARY },
+    { "cut/in-devices/s", TO_S, COLO_MSG_DEVICES, H + 100, COLO_CUT,
+      SECONDARY },
+    { "cut/committed/s", TO_P, COLO_MSG_COMMITTED, 0, COLO_CUT, SECONDARY },
+    { "cut/running/s", TO_P, COLO_MSG_RUNNING, 0, COLO_CUT, SECONDARY },
+    { "cut/stop/p", TO_S, COLO_MSG_STOP, 0, COLO_CUT, PRIMARY },
+    { "cut/in-ram/p", TO_S, COLO_MSG_RAM, H + 5000, COLO_CUT, PRIMARY },
+    { "cut/in-devices/p", TO_S, COLO_MSG_DEVICES, H + 100, COLO_CUT, PRIMARY },
+    { "cut/committed/p", TO_P, COLO_MSG_COMMITTED, 0, COLO_CUT, PRIMARY },
+    { "cut/in-committed/p", TO_P, COLO_MSG_COMMITTED, 10, COLO_CUT, PRIMARY },
+    { "cut/running/p", TO_P, COLO_MSG_RUNNING, 0, COLO_CUT, PRIMARY },
+    { "freeze/stop/s", TO_S, COLO_MSG_STOP, 0, COLO_FREEZE, SECONDARY },
+    { "freeze/in-ram/s", TO_S, COLO_MSG_RAM, H + 5000, COLO_FREEZE, SECONDARY },
+    { "freeze/in-devices/s", TO_S, COLO_MSG_DEVICES, H + 100, COLO_FREEZE,
+      SECONDARY },
+    { "freeze/stop/p", TO_S, COLO_MSG_STOP, 0, COLO_FREEZE, PRIMARY },
+    { "freeze/in-ram/p", TO_S, COLO_MSG_RAM, H + 5000, COLO_FREEZE, PRIMARY },
+    { "freeze/committed/p", TO_P, COLO_MSG_COMMITTED, 0, COLO_FREEZE, PRIMARY },
+    { "freeze/running/p", TO_P, COLO_MSG_RUNNING, 0, COLO_FREEZE, PRIMARY },
+    { "garbage/stop/s", TO_S, COLO_MSG_STOP, 0, COLO_GARBAGE, SECONDARY },
+    { "garbage/in-ram/s", TO_S, COLO_MSG_RAM, H + 5000, COLO_GARBAGE,
+      SECONDARY },
+    { "garbage/committed/p", TO_P, COLO_MSG_COMMITTED, 0, COLO_GARBAGE,
+      PRIMARY },
+    { "garbage/running/p", TO_P, COLO_MSG_RUNNING, 0, COLO_GARBAGE, PRIMARY },
+};
+
+/* A pair whose migration channel goes through a proxy */
+static ColoPair *start_through_proxy(ColoProxy **proxy)
+{
+    ColoPair *pair = colo_pair_new("pc", COLO_NO_DISK, COLO_NO_TIMER);
+    g_autofree char *front = g_strdup_printf("%s/s1.migrate", pair->dir);
+    g_autofree char *back = g_strdup_printf("%s/s1.behind", pair->dir);
+
+    colo_pair_add_secondary(pair, "");
+    g_assert(!rename(front, back));
+    *proxy = colo_proxy_new(front, back);
+    colo_side_ok(pair->p, "{'execute': 'x-colo-set-peer-timeout', "
+                 "'arguments': {'timeout': %d}}", PEER_TIMEOUT_MS);
+    colo_side_ok(pair->s, "{'execute': 'x-colo-set-peer-timeout', "
+                 "'arguments': {'timeout': %d}}", PEER_TIMEOUT_MS);
+    colo_pair_replicate(pair);
+    return pair;
+}
+
+static void answer(ColoSide *side)
+{
+    QDict *dict = colo_side_try(side, ANSWER_MS, "{'execute': 'query-colo'}");
+
+    if (!dict || !qdict_haskey(dict, "return")) {
+        colo_fail("a side does not answer its monitor in time");
+    }
+    qobject_unref(dict);
+}
+
+/* Both must answer as long as they wait for each other. */
+static void await_loss(ColoPair *pair, ColoProxy *proxy)
+{
+    int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
+
+    while (!colo_proxy_hit(proxy) || !colo_side_count(pair->p, "COLO_LOST") ||
+           !colo_side_count(pair->s, "COLO_LOST")) {
+        answer(pair->p);
+        answer(pair->s);
+        if (g_get_monotonic_time() > end) {
+            colo_fail("the fault %s, but not both sides noticed",
+                      colo_proxy_hit(proxy) ? "happened" : "didn't happen");
+        }
+        g_usleep(20 * 1000);
+    }
+}
+
+static void go_on_alone(ColoPair *pair, Survivor survivor)
+{
+    ColoSide *side = survivor == PRIMARY ? pair->p : pair->s;
+
+    colo_side_kill(survivor == PRIMARY ? pair->s : pair->p);
+    pair->p = side;
+    pair->s = NULL;
+    colo_side_ok(side, "{'execute': 'x-colo-lost-heartbeat'}");
+    colo_side_until(side, "query-colo-status", "mode", "none");
+    colo_side_until(side, "query-status", "status", "running");
+    g_assert_cmpuint(colo_side_count(side, "COLO_EXIT"), ==, 1);
+    colo_guest_check(side, pair->scratch);
+}
+
+static void run_fault(const void *opaque)
+{
+    const FaultCase *c = opaque;
+    ColoProxy *proxy;
+    ColoPair *pair;
+
+    alarm(CASE_SECONDS);
+    pair = start_through_proxy(&proxy);
+    colo_pair_request_checkpoint(pair);
+    colo_proxy_arm(proxy, c->way, c->type, c->bytes, c->fault);
+    colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
+    await_loss(pair, proxy);
+    go_on_alone(pair, c->survivor);
+    colo_proxy_free(proxy);
+    colo_pair_free(pair);
+    alarm(0);
+}
+
+/* Nobody waits for the time-out if somebody knows better. */
+static void run_no_waiting(const void *opaque)
+{
+    Survivor survivor = GPOINTER_TO_INT(opaque);
+    ColoProxy *proxy;
+    ColoPair *pair;
+    int64_t start;
+
+    alarm(CASE_SECONDS);
+    pair = start_through_proxy(&proxy);
+    colo_side_ok(pair->p, "{'execute': 'x-colo-set-peer-timeout', "
+                 "'arguments': {'timeout': 3600000}}");
+    colo_side_ok(pair->s, "{'execute': 'x-colo-set-peer-timeout', "
+                 "'arguments': {'timeout': 3600000}}");
+    colo_proxy_arm(proxy, TO_S, COLO_MSG_RAM, H + 5000, COLO_FREEZE);
+    colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
+    start = g_get_monotonic_time();
+    while (!colo_proxy_hit(proxy)) {
+        answer(pair->p);
+        answer(pair->s);
+        g_assert_cmpint(g_get_monotonic_time() - start, <,
+                        COLO_WAIT_MS * 1000LL);
+    }
+    go_on_alone(pair, survivor);
+    colo_proxy_free(proxy);
+    colo_pair_free(pair);
+    alarm(0);
+}
+
+/* yank, out of band, then on alone */
+static void run_yank(const void *opaque)
+{
+    Survivor survivor = GPOINTER_TO_INT(opaque);
+    ColoProxy *proxy;
+    ColoPair *pair;
+    ColoSide *side;
+
+    alarm(CASE_SECONDS);
+    pair = start_through_proxy(&proxy);
+    side = survivor == PRIMARY ? pair->p : pair->s;
+    colo_side_ok(side, "{'execute': 'x-colo-set-peer-timeout', "
+                 "'arguments': {'timeout': 3600000}}");
+    colo_proxy_arm(proxy, TO_S, COLO_MSG_DEVICES, H + 100, COLO_FREEZE);
+    colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
+    colo_side_await(pair->s, "STOP", colo_side_count(pair->s, "STOP") + 1,
+                    COLO_WAIT_MS);
+    colo_side_ok(side, "{'execute': 'yank', 'arguments': {'instances': "
+                 "[{'type': 'migration'}]}}");
+    colo_side_await(side, "COLO_LOST", 1, COLO_WAIT_MS);
+    go_on_alone(pair, survivor);
+    colo_proxy_free(proxy);
+    colo_pair_free(pair);
+    alarm(0);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    for (int i = 0; i < ARRAY_SIZE(fault_cases); i++) {
+        g_autofree char *path = g_strdup_printf("colo-peer/%s",
+                                                fault_cases[i].name);
+
+        qtest_add_data_func(path, &fault_cases[i], run_fault);
+    }
+    qtest_add_data_func("colo-peer/no-waiting/s", GINT_TO_POINTER(SECONDARY),
+                        run_no_waiting);
+    qtest_add_data_func("colo-peer/no-waiting/p", GINT_TO_POINTER(PRIMARY),
+                        run_no_waiting);
+    qtest_add_data_func("colo-peer/yank/s", GINT_TO_POINTER(SECONDARY),
+                        run_yank);
+    qtest_add_data_func("colo-peer/yank/p", GINT_TO_POINTER(PRIMARY), run_yank);
+    return g_test_run();
+}

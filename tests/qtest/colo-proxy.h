@@ -1,0 +1,48 @@
+/*
+ * Between the two sides of a pair: the network that fails
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ *     ColoProxy *proxy = colo_proxy_new(front, back);
+ *     ... P connects to the unix socket front, S listens on back ...
+ *     colo_proxy_arm(proxy, COLO_TO_SECONDARY, COLO_MSG_RAM, 100, COLO_CUT);
+ *     ... the 101st byte after the next RAM message is not passed on ...
+ *     colo_proxy_free(proxy);
+ *
+ * A thread of its own passes bytes on, and recognises the messages of
+ * docs/colo-protocol.txt by their magic and type, in streams too.
+ */
+#ifndef TESTS_QTEST_COLO_PROXY_H
+#define TESTS_QTEST_COLO_PROXY_H
+
+#include "migration/colo-protocol.h"
+
+typedef struct ColoProxy ColoProxy;
+
+typedef enum { COLO_TO_SECONDARY, COLO_TO_PRIMARY } ColoProxyWay;
+
+typedef enum {
+    COLO_CUT,           /* both connections are closed */
+    COLO_FREEZE,        /* nothing moves any more, both ways, nothing closes */
+    COLO_GARBAGE,       /* zeroes come instead of the rest */
+} ColoProxyFault;
+
+/* Listens on @front when it returns; connects to @back when needed. */
+ColoProxy *colo_proxy_new(const char *front, const char *back);
+
+/*
+ * The next message of @type on @way, not counting what has passed, and @bytes
+ * of it and what follows are passed on, then the fault happens.  0: not even
+ * its first byte.
+ */
+void colo_proxy_arm(ColoProxy *proxy, ColoProxyWay way, ColoMsgType type,
+                    size_t bytes, ColoProxyFault fault);
+
+/* Whether the fault has happened */
+bool colo_proxy_hit(ColoProxy *proxy);
+
+void colo_proxy_free(ColoProxy *proxy);
+
+#endif

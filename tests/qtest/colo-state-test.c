@@ -1,0 +1,295 @@
+/*
+ * COLO and what people and guests do meanwhile
+ *
+ * Two QEMUs without an operating system: run states, commands that do not go
+ * together with replication, capabilities, errors told to the other side.
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "libqtest.h"
+#include "qapi/qmp/qlist.h"
+#include "colo-guest.h"
+#include "colo-pair.h"
+
+#define CASE_SECONDS 240
+
+/* The command must fail, with a text that has @part in it. */
+static void G_GNUC_PRINTF(3, 4)
+expect_error(ColoSide *side, const char *part, const char *fmt, ...)
+{
+    QDict *answer, *error;
+    va_list ap;
+
+    va_start(ap, fmt);
+    answer = colo_side_vtry(side, COLO_ANSWER_MS, fmt, ap);
+    va_end(ap);
+    error = answer ? qdict_get_qdict(answer, "error") : NULL;
+    if (!error || !strstr(qdict_get_str(error, "desc"), part)) {
+        colo_fail("no error about \"%s\", but \"%s\"", part,
+                  error ? qdict_get_str(error, "desc") : "none");
+    }
+    qobject_unref(answer);
+}
+
+static void checkpoint_now(ColoPair *pair)
+{
+    QDict *info = colo_side_try(pair->p, COLO_ANSWER_MS,
+                                "{'execute': 'query-colo'}");
+    int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
+    int64_t before, now;
+
+    g_assert_nonnull(info);
+    before = qdict_get_int(qdict_get_qdict(info, "return"), "epoch");
+    qobject_unref(info);
+    colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
+    do {
+        g_usleep(10 * 1000);
+        info = colo_side_try(pair->p, COLO_ANSWER_MS,
+                             "{'execute': 'query-colo'}");
+        g_assert_nonnull(info);
+        now = qdict_get_int(qdict_get_qdict(info, "return"), "epoch");
+        qobject_unref(info);
+        if (g_get_monotonic_time() > end) {
+            colo_fail("no checkpoint was made");
+        }
+    } while (now == before);
+}
+
+/* A user's stop stays, over checkpoints and failover, until a user's cont. */
+static void test_stop_stays(void)
+{
+    ColoPair *pair = colo_pair_start(COLO_NO_DISK, COLO_NO_TIMER);
+    g_autofree char *status = NULL;
+
+    colo_side_ok(pair->p, "{'execute': 'stop'}");
+    colo_side_until(pair->p, "query-status", "status", "paused");
+    /* The secondary's guest follows */
+    colo_side_until(pair->s, "query-status", "status", "colo");
+    checkpoint_now(pair);
+    checkpoint_now(pair);
+    status = colo_side_ask(pair->p, "status", "{'execute': 'query-status'}");
+    g_assert_cmpstr(status, ==, "paused");
+
+    colo_side_ok(pair->p, "{'execute': 'cont'}");
+    colo_side_until(pair->p, "query-status", "status", "running");
+    colo_side_until(pair->s, "query-status", "status", "running");
+
+    colo_side_ok(pair->p, "{'execute': 'stop'}");
+    colo_side_until(pair->p, "query-status", "status", "paused");
+    colo_side_kill(pair->s);
+    pair->s = NULL;
+    colo_side_ok(pair->p, "{'execute': 'x-colo-lost-heartbeat'}");
+    colo_side_until(pair->p, "query-colo-status", "mode", "none");
+    colo_side_until(pair->p, "query-migrate", "status", "completed");
+    g_free(status);
+    status = colo_side_ask(pair->p, "status", "{'execute': 'query-status'}");
+    g_assert_cmpstr(status, ==, "paused");
+    colo_guest_check(pair->p, pair->scratch);
+    colo_pair_free(pair);
+}
+
+/* "stop" and "cont" over and over, while the timer makes checkpoints */
+static void test_stop_storm(void)
+{
+    ColoPair *pair = colo_pair_start(COLO_NO_DISK, 5);
+    g_autofree char *status = NULL;
+
+    for (int i = 0; i < 100; i++) {
+        colo_side_ok(pair->p, "{'execute': 'cont'}");
+        colo_side_ok(pair->p, "{'execute': 'stop'}");
+        colo_side_until(pair->p, "query-status", "status", "paused");
+    }
+    colo_side_ok(pair->p, "{'execute': 'cont'}");
+    colo_side_until(pair->p, "query-status", "status", "running");
+    pair->delay_ms = 5;
+    colo_pair_checkpoints(pair, 3);
+    colo_pair_fail_over_to_secondary(pair);
+    colo_pair_free(pair);
+}
+
+/* Panicked guests, on either side, abort nothing. */
+static void test_panic(void)
+{
+    const char *machine = "pc -device pvpanic -action panic=pause";
+    ColoPair *pair = colo_pair_new(machine, COLO_NO_DISK, COLO_NO_TIMER);
+
+    colo_pair_add_secondary(pair, "");
+    colo_pair_replicate(pair);
+
+    colo_side_hmp(pair->s, "o /b 0x505 1");
+    colo_side_until(pair->s, "query-status", "status", "guest-panicked");
+    checkpoint_now(pair);
+    colo_side_until(pair->s, "query-status", "status", "running");
+
+    colo_side_hmp(pair->p, "o /b 0x505 1");
+    colo_side_until(pair->p, "query-status", "status", "guest-panicked");
+    colo_side_until(pair->s, "query-status", "status", "colo");
+    checkpoint_now(pair);
+    colo_side_until(pair->p, "query-status", "status", "guest-panicked");
+    colo_side_ok(pair->p, "{'execute': 'cont'}");
+    colo_side_until(pair->s, "query-status", "status", "running");
+    colo_pair_fail_over_to_secondary(pair);
+    colo_pair_free(pair);
+}
+
+/* Resets while checkpoints are made */
+static void test_reset(void)
+{
+    ColoPair *pair = colo_pair_start(COLO_NO_DISK, 5);
+
+    for (int i = 0; i < 30; i++) {
+        colo_side_ok(pair->p, "{'execute': 'system_reset'}");
+        colo_side_ok(pair->s, "{'execute': 'system_reset'}");
+    }
+    colo_pair_checkpoints(pair, 3);
+    /*
+     * The counters of a guest that was reset don't agree with its registers,
+     * so that colo_guest_check() can't be used.
+     */
+    colo_side_kill(pair->p);
+    pair->p = pair->s;
+    pair->s = NULL;
+    colo_side_ok(pair->p, "{'execute': 'x-colo-lost-heartbeat'}");
+    colo_side_until(pair->p, "query-status", "status", "running");
+    colo_pair_free(pair);
+}
+
+/* A second migration and a snapshot are refused, on both sides. */
+static void test_refused_commands(void)
+{
+    ColoPair *pair = colo_pair_start(COLO_NO_DISK, COLO_NO_TIMER);
+    g_autofree char *uri = g_strdup_printf("unix:%s/nobody", pair->dir);
+    ColoSide *sides[] = { pair->p, pair->s };
+
+    for (int i = 0; i < ARRAY_SIZE(sides); i++) {
+        expect_error(sides[i], "COLO is active",
+                     "{'execute': 'migrate', 'arguments': {'uri': %s}}", uri);
+    }
+    expect_error(pair->s, "not a primary",
+                 "{'execute': 'x-colo-checkpoint-now'}");
+    checkpoint_now(pair);
+    colo_side_ok(pair->p, "{'execute': 'migrate_cancel'}");
+    checkpoint_now(pair);
+    colo_pair_fail_over_to_secondary(pair);
+    colo_pair_free(pair);
+}
+
+static void expect_capability(ColoSide *side, const char *cap)
+{
+    expect_error(side, cap, "{'execute': 'migrate-set-capabilities', "
+                 "'arguments': {'capabilities': ["
+                 "{'capability': 'x-colo', 'state': true},"
+                 "{'capability': %s, 'state': true}]}}", cap);
+}
+
+/* What bypasses COLO is refused, what does not is taken. */
+static void test_capabilities(void)
+{
+    static const char *const refused[] = {
+        "multifd", "compress", "xbzrle", "postcopy-ram", "x-ignore-shared",
+    };
+    ColoPair *pair = colo_pair_new("pc", COLO_NO_DISK, COLO_NO_TIMER);
+
+    for (int i = 0; i < ARRAY_SIZE(refused); i++) {
+        expect_capability(pair->p, refused[i]);
+    }
+    colo_side_ok(pair->p, "{'execute': 'migrate-set-capabilities', "
+                 "'arguments': {'capabilities': ["
+                 "{'capability': 'return-path', 'state': true},"
+                 "{'capability': 'auto-converge', 'state': true},"
+                 "{'capability': 'events', 'state': true}]}}");
+    colo_pair_add_secondary(pair, "");
+    /* Newer managers set them here too */
+    colo_side_ok(pair->s, "{'execute': 'migrate-set-capabilities', "
+                 "'arguments': {'capabilities': ["
+                 "{'capability': 'x-colo', 'state': true},"
+                 "{'capability': 'return-path', 'state': true}]}}");
+    colo_pair_replicate(pair);
+    checkpoint_now(pair);
+    colo_pair_fail_over_to_secondary(pair);
+    colo_pair_rejoin(pair);
+    checkpoint_now(pair);
+    colo_pair_fail_over_to_primary(pair);
+    colo_pair_free(pair);
+}
+
+/* The figures are those of what was done. */
+static void test_query(void)
+{
+    ColoPair *pair = colo_pair_start(COLO_NO_DISK, COLO_NO_TIMER);
+    QDict *answer, *info;
+    QListEntry *entry;
+    int64_t pauses = 0, requests = 0;
+
+    for (int i = 0; i < 3; i++) {
+        checkpoint_now(pair);
+    }
+    answer = colo_side_try(pair->p, COLO_ANSWER_MS,
+                           "{'execute': 'query-colo'}");
+    info = qdict_get_qdict(answer, "return");
+    g_assert_cmpstr(qdict_get_str(info, "mode"), ==, "primary");
+    g_assert_cmpint(qdict_get_int(info, "epoch"), ==, 3);
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "phases"), entry) {
+        QDict *phase = qobject_to(QDict, qlist_entry_obj(entry));
+
+        g_assert_cmpint(qdict_get_int(phase, "p50"), <=,
+                        qdict_get_int(phase, "max"));
+        if (g_str_equal(qdict_get_str(phase, "phase"), "pause")) {
+            pauses = qdict_get_int(phase, "count");
+        }
+    }
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "triggers"), entry) {
+        QDict *trigger = qobject_to(QDict, qlist_entry_obj(entry));
+
+        if (g_str_equal(qdict_get_str(trigger, "cause"), "request")) {
+            requests = qdict_get_int(trigger, "count");
+        }
+    }
+    g_assert_cmpint(pauses, ==, 3);
+    g_assert_cmpint(requests, ==, 3);
+    qobject_unref(answer);
+    colo_side_until(pair->p, "query-colo", "state", "protected");
+    colo_side_until(pair->s, "query-colo", "state", "protected");
+    colo_pair_fail_over_to_primary(pair);
+    colo_side_until(pair->p, "query-colo", "state", "none");
+    colo_pair_free(pair);
+}
+
+typedef struct {
+    const char *name;
+    void (*run)(void);
+} StateCase;
+
+static const StateCase cases[] = {
+    { "stop-stays", test_stop_stays },
+    { "stop-storm", test_stop_storm },
+    { "panic", test_panic },
+    { "reset", test_reset },
+    { "refused-commands", test_refused_commands },
+    { "capabilities", test_capabilities },
+    { "query", test_query },
+};
+
+static void run_case(const void *opaque)
+{
+    const StateCase *c = opaque;
+
+    alarm(CASE_SECONDS);
+    c->run();
+    alarm(0);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    for (int i = 0; i < ARRAY_SIZE(cases); i++) {
+        g_autofree char *path = g_strdup_printf("colo-state/%s",
+                                                cases[i].name);
+
+        qtest_add_data_func(path, &cases[i], run_case);
+    }
+    return g_test_run();
+}

@@ -1,0 +1,334 @@
+/*
+ * What is sent in the background, and when
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * Besides single rules, a simulated guest and channel: the guest dirties
+ * pages at some rate, with a virtual clock, and what counts is the number of
+ * pages that are left when it stops.
+ */
+#include "qemu/osdep.h"
+#include "qemu/bitmap.h"
+#include "colo-ram-heat.h"
+#include "colo-ram-policy.h"
+
+#define PAGE_SIZE 4096
+
+/* --- heat --------------------------------------------------------------- */
+
+#define PAGES (4 * BITS_PER_LONG)
+
+static void heat_send_all(ColoHeat *h, unsigned long *dirty)
+{
+    size_t p = 0;
+
+    while ((p = colo_heat_next(h, dirty, PAGES, p)) < PAGES) {
+        clear_bit(p, dirty);
+    }
+    colo_heat_sent(h, dirty);
+}
+
+static void heat_final(ColoHeat *h, unsigned long *dirty)
+{
+    size_t p = 0;
+
+    while ((p = find_next_bit(dirty, PAGES, p)) < PAGES) {
+        colo_heat_final(h, p);
+        clear_bit(p, dirty);
+    }
+    colo_heat_epoch(h);
+}
+
+static void test_heat_once(void)
+{
+    DECLARE_BITMAP(dirty, PAGES) = { 0 };
+    ColoHeat h;
+
+    colo_heat_init(&h, PAGES);
+    bitmap_set(dirty, 3, 100);
+    g_assert_cmpuint(colo_heat_synced(&h, dirty), ==, 100);
+    g_assert_cmpuint(colo_heat_next(&h, dirty, PAGES, 0), ==, 3);
+    g_assert_cmpuint(colo_heat_next(&h, dirty, PAGES, 50), ==, 50);
+    g_assert_cmpuint(colo_heat_next(&h, dirty, PAGES, 103), ==, PAGES);
+    heat_send_all(&h, dirty);
+    g_assert(bitmap_empty(dirty, PAGES));
+
+    /* Two that were sent, one that was not */
+    set_bit(10, dirty);
+    set_bit(11, dirty);
+    set_bit(200, dirty);
+    g_assert_cmpuint(colo_heat_synced(&h, dirty), ==, 1);
+    g_assert_cmpuint(colo_heat_next(&h, dirty, PAGES, 0), ==, 200);
+    g_assert_false(colo_heat_final(&h, 10));
+    g_assert_true(colo_heat_final(&h, 200));
+    g_assert_false(colo_heat_final(&h, PAGES));
+    colo_heat_destroy(&h);
+}
+
+/* A chunk that is always dirty is sent in vain in few epochs only. */
+static void test_heat_hot(void)
+{
+    DECLARE_BITMAP(dirty, PAGES) = { 0 };
+    unsigned epoch, hot_sent = 0, cold_sent = 0;
+    ColoHeat h;
+
+    colo_heat_init(&h, PAGES);
+    for (epoch = 0; epoch < 70; epoch++) {
+        bitmap_set(dirty, 0, BITS_PER_LONG);
+        bitmap_set(dirty, 2 * BITS_PER_LONG, BITS_PER_LONG);
+        colo_heat_synced(&h, dirty);
+        heat_send_all(&h, dirty);
+        hot_sent += !test_bit(0, dirty);
+        cold_sent += !test_bit(2 * BITS_PER_LONG, dirty);
+        bitmap_set(dirty, 0, BITS_PER_LONG);
+        heat_final(&h, dirty);
+    }
+    g_assert_cmpuint(cold_sent, ==, 70);
+    g_assert_cmpuint(hot_sent, >, 5);
+    g_assert_cmpuint(hot_sent, <=, 12);
+    colo_heat_destroy(&h);
+}
+
+/* --- simulation --------------------------------------------------------- */
+
+typedef struct Sim {
+    /* the guest */
+    double rate;                /* fresh pages per us */
+    bool same;                  /* dirties always the same pages, */
+    size_t set;                 /* that many */
+    /* the channel */
+    double page_us;
+    int64_t sync_us;
+    /* results of an epoch */
+    size_t left;                /* when the guest stops */
+    size_t sent;
+    unsigned syncs;
+    int64_t late;               /* us after the deadline */
+} Sim;
+
+static size_t sim_dirty(const Sim *sim, int64_t us)
+{
+    size_t pages = sim->rate * us;
+
+    return sim->same ? MIN(pages, sim->set) : pages;
+}
+
+/* One epoch of @us; @trigger: something wants a checkpoint then, INT64_MAX */
+static void sim_epoch(Sim *sim, ColoPolicy *p, int64_t *now, int64_t us,
+                      int64_t trigger)
+{
+    int64_t deadline = *now + us, last = *now;
+    size_t unsent = 0;
+
+    trigger += trigger < INT64_MAX ? *now : 0;
+    sim->sent = sim->syncs = 0;
+    colo_policy_epoch(p, *now, deadline);
+    for (;;) {
+        ColoPolicyStep step = colo_policy_next(p, *now);
+
+        if (step.action == COLO_POLICY_DONE) {
+            break;
+        }
+        if (step.action == COLO_POLICY_WAIT) {
+            g_assert_cmpint(step.until, >, *now);
+            g_assert_cmpint(step.until, <=, deadline);
+            *now = MIN(step.until, MAX(*now, trigger));
+        } else if (step.action == COLO_POLICY_SYNC) {
+            *now += sim->sync_us;
+            unsent += sim_dirty(sim, *now - last);
+            last = *now;
+            sim->syncs++;
+            colo_policy_synced(p, *now, sim->sync_us, unsent);
+        } else {
+            size_t pages = MIN(step.pages, unsent);
+            int64_t end = MIN(*now + 2000, deadline), cost;
+
+            /* As colo-ram-send.c: looks at the clock every 16 pages */
+            g_assert_cmpuint(step.pages, >, 0);
+            pages = MIN(pages, ROUND_UP((size_t)((end - *now) / sim->page_us)
+                                        + 1, 16));
+            cost = pages * sim->page_us;
+            *now += cost;
+            unsent -= pages;
+            sim->sent += pages;
+            colo_policy_sent(p, *now, cost, pages, unsent == 0);
+        }
+        if (*now >= trigger) {
+            colo_policy_stop(p);
+        }
+    }
+    sim->late = MAX(*now - deadline, 0);
+    *now = MAX(*now, MIN(trigger, deadline));
+    sim->left = unsent + sim_dirty(sim, *now - last);
+    colo_policy_final(p, *now, sim->sync_us + sim->left * sim->page_us,
+                      sim->left, sim->left);
+}
+
+/* @epochs of @us, the last one's results stay in @sim */
+static void sim_run(Sim *sim, ColoPolicy *p, int epochs, int64_t us)
+{
+    int64_t now = 1000000;
+    int i;
+
+    for (i = 0; i < epochs; i++) {
+        sim_epoch(sim, p, &now, us, INT64_MAX);
+        g_assert_cmpint(sim->late, <=, 16 * sim->page_us);
+        now += 2000;            /* the pause */
+    }
+}
+
+static double mb_per_s(double mb)
+{
+    return mb * 1e6 / PAGE_SIZE / 1e6;
+}
+
+/* Few pages are left, at every rate that the channel can carry. */
+static void test_policy_rates(void)
+{
+    static const struct { double mb; int64_t us; double part; } cases[] = {
+        { 30, 500000, 0.1 }, { 30, 100000, 0.2 }, { 100, 500000, 0.1 },
+        { 100, 100000, 0.2 }, { 200, 500000, 0.15 }, { 200, 100000, 0.3 },
+        { 400, 500000, 0.3 },
+    };
+    int i;
+
+    for (i = 0; i < ARRAY_SIZE(cases); i++) {
+        Sim sim = { .rate = mb_per_s(cases[i].mb), .page_us = 3,
+                    .sync_us = 200 };
+        ColoPolicy p;
+
+        colo_policy_init(&p, PAGE_SIZE);
+        sim_run(&sim, &p, 40, cases[i].us);
+        g_test_message("%g MB/s, %" PRId64 " ms: %zu of %zu left, %u syncs",
+                       cases[i].mb, cases[i].us / 1000, sim.left,
+                       sim_dirty(&sim, cases[i].us), sim.syncs);
+        g_assert_cmpuint(sim.syncs, >, 0);
+        g_assert_cmpuint(sim.left, <,
+                         cases[i].part * sim_dirty(&sim, cases[i].us));
+        g_assert_cmpuint(sim.syncs * sim.sync_us, <, cases[i].us / 10);
+    }
+}
+
+/* An idle guest is left in peace, and so is one that can't be kept up with */
+static void test_policy_no_help(void)
+{
+    Sim idle = { .rate = mb_per_s(0.2), .page_us = 3, .sync_us = 200 };
+    Sim fast = { .rate = mb_per_s(4000), .page_us = 3, .sync_us = 200 };
+    ColoPolicy p;
+
+    colo_policy_init(&p, PAGE_SIZE);
+    sim_run(&idle, &p, 40, 500000);
+    g_assert_cmpuint(idle.syncs, ==, 0);
+
+    colo_policy_init(&p, PAGE_SIZE);
+    sim_run(&fast, &p, 40, 100000);
+    g_assert_cmpuint(fast.syncs, ==, 0);
+    g_assert_cmpuint(fast.sent, ==, 0);
+}
+
+/* Load comes and goes: within some epochs the policy has followed. */
+static void test_policy_change(void)
+{
+    Sim sim = { .rate = 0, .page_us = 3, .sync_us = 200 };
+    ColoPolicy p;
+
+    colo_policy_init(&p, PAGE_SIZE);
+    sim_run(&sim, &p, 10, 200000);
+    g_assert_cmpuint(sim.syncs, ==, 0);
+    sim.rate = mb_per_s(100);
+    sim_run(&sim, &p, 10, 200000);
+    g_assert_cmpuint(sim.left, <, 0.2 * sim_dirty(&sim, 200000));
+    sim.rate = mb_per_s(6000);
+    sim_run(&sim, &p, 20, 200000);
+    g_assert_cmpuint(sim.sent, ==, 0);
+    sim.rate = mb_per_s(100);
+    sim_run(&sim, &p, 20, 200000);
+    g_assert_cmpuint(sim.left, <, 0.2 * sim_dirty(&sim, 200000));
+}
+
+/* So does the channel; a single delay changes nothing. */
+static void test_policy_channel(void)
+{
+    Sim sim = { .rate = mb_per_s(100), .page_us = 3, .sync_us = 200 };
+    ColoPolicy p;
+
+    colo_policy_init(&p, PAGE_SIZE);
+    sim_run(&sim, &p, 20, 200000);
+    g_assert_cmpuint(sim.left, <, 0.2 * sim_dirty(&sim, 200000));
+    colo_policy_sent(&p, 0, 100000, 16, false);
+    sim_run(&sim, &p, 2, 200000);
+    g_assert_cmpuint(sim.left, <, 0.2 * sim_dirty(&sim, 200000));
+
+    sim.page_us = 100;
+    sim_run(&sim, &p, 20, 200000);
+    g_assert_cmpuint(sim.sent, ==, 0);
+    sim.page_us = 3;
+    sim_run(&sim, &p, 20, 200000);
+    g_assert_cmpuint(sim.left, <, 0.2 * sim_dirty(&sim, 200000));
+}
+
+static void test_policy_bandwidth(void)
+{
+    Sim sim = { .rate = mb_per_s(50), .page_us = 3, .sync_us = 200 };
+    ColoPolicy p;
+
+    colo_policy_init(&p, PAGE_SIZE);
+    p.bytes_per_s = 80 * 1000 * 1000;
+    sim_run(&sim, &p, 20, 500000);
+    g_assert_cmpuint(sim.sent, >, 0);
+    g_assert_cmpuint(sim.sent * PAGE_SIZE, <=, p.bytes_per_s / 2);
+
+    /* Less than the guest dirties: no use */
+    p.bytes_per_s = 40 * 1000 * 1000;
+    sim_run(&sim, &p, 20, 500000);
+    g_assert_cmpuint(sim.sent, ==, 0);
+}
+
+/* A trigger waits for one slice, or for one sync. */
+static void test_policy_yield(void)
+{
+    Sim sim = { .rate = mb_per_s(200), .page_us = 3, .sync_us = 200 };
+    int64_t now = 5000000, begin;
+    ColoPolicy p;
+    int i;
+
+    colo_policy_init(&p, PAGE_SIZE);
+    sim_run(&sim, &p, 20, 500000);
+    for (i = 0; i < 500; i++) {
+        begin = now;
+        sim_epoch(&sim, &p, &now, 500000, 1000 * i);
+        g_assert_cmpint(now - begin - 1000 * i, <=, 1500);
+        g_assert_cmpint(colo_policy_next(&p, now).action, ==,
+                        COLO_POLICY_DONE);
+    }
+}
+
+/* Without a deadline there is nothing to work towards. */
+static void test_policy_no_deadline(void)
+{
+    ColoPolicy p;
+
+    colo_policy_init(&p, PAGE_SIZE);
+    g_assert_cmpint(colo_policy_next(&p, 0).action, ==, COLO_POLICY_DONE);
+    colo_policy_epoch(&p, 1000, INT64_MAX);
+    g_assert_cmpint(colo_policy_next(&p, 2000).action, ==, COLO_POLICY_DONE);
+    /* Nor with one that has passed */
+    colo_policy_epoch(&p, 3000, 1000);
+    g_assert_cmpint(colo_policy_next(&p, 3000).action, ==, COLO_POLICY_DONE);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/colo/ram-heat/once", test_heat_once);
+    g_test_add_func("/colo/ram-heat/hot", test_heat_hot);
+    g_test_add_func("/colo/ram-policy/rates", test_policy_rates);
+    g_test_add_func("/colo/ram-policy/no-help", test_policy_no_help);
+    g_test_add_func("/colo/ram-policy/change", test_policy_change);
+    g_test_add_func("/colo/ram-policy/channel", test_policy_channel);
+    g_test_add_func("/colo/ram-policy/bandwidth", test_policy_bandwidth);
+    g_test_add_func("/colo/ram-policy/yield", test_policy_yield);
+    g_test_add_func("/colo/ram-policy/no-deadline", test_policy_no_deadline);
+    return g_test_run();
+}
