@@ -50,8 +50,8 @@ typedef struct ScenarioReport {
     unsigned blocks;         /* acknowledged disk writes, verified */
     bool disks_equal;        /* both hosts' images, at the end */
     bool booted;             /* the guest has answered */
-    bool fresh;              /* no checkpoint came between the connection's
-                                opening and the first primary's death */
+    /* No checkpoint between the connection's opening and the first death */
+    bool fresh;
 } ScenarioReport;
 
 /* The values that most people want; the paths are left NULL. */

@@ -13,8 +13,7 @@
 #include "qemu/osdep.h"
 #include "net/colo-flow.h"
 #include "net/colo-packet.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 /* The optimizer must not leave out the reading. */
 static volatile uint8_t sink;

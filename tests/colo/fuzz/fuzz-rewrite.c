@@ -14,6 +14,7 @@
  */
 #include "qemu/osdep.h"
 #include "net/colo-rewrite.h"
+#include "fuzz.h"
 
 enum {
     MAX = 4,
@@ -27,8 +28,6 @@ enum {
     OPT_OUT = 1,
     OPT_VNET = 2,
 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static uint16_t tcp_sum(const ColoPacket *p, const uint8_t *frame)
 {
