@@ -11,6 +11,7 @@
 #include "qemu/main-loop.h"
 #include "qemu/units.h"
 #include "qapi/error.h"
+#include "qapi/qapi-events-colo-net.h"
 #include "chardev/char-socket.h"
 #include "colo-channel.h"
 
@@ -314,6 +315,7 @@ static void in_refuse(ColoIn *in)
     if (may_warn(&in->warned)) {
         warn_report("%s: the peer sent %s; closing the connection", in->name,
                     in->reader.error);
+        qapi_event_send_colo_net_error(in->name, in->reader.error);
     }
     in_forget(in);
     qemu_chr_fe_disconnect(&in->chr);

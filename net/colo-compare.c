@@ -334,8 +334,10 @@ static void compare_complete(UserCreatable *uc, Error **errp)
 /* The net layer is going: so do those that still hold its chardevs. */
 void colo_compare_cleanup(void)
 {
-    ColoComparer *c = colo_comparer_next(NULL);
+    ColoComparer *c;
 
+    colo_comparers_quit();
+    c = colo_comparer_next(NULL);
     while (c) {
         Object *obj = OBJECT(c->opaque);
 

@@ -138,15 +138,28 @@ static int64_t now_ms(void)
 void colo_comparer_event(ColoComparer *c, int event)
 {
     enter(c);
-    switch (event) {
-    case COLO_EVENT_CHECKPOINT:
-        colo_core_checkpoint(c->core, colo_epoch_get(), now_ms());
-        break;
-    case COLO_EVENT_FAILOVER:
-        colo_core_failover(c->core);
-        break;
+    if (!c->quitting) {
+        switch (event) {
+        case COLO_EVENT_CHECKPOINT:
+            colo_core_checkpoint(c->core, colo_epoch_get(), now_ms());
+            break;
+        case COLO_EVENT_FAILOVER:
+            colo_core_failover(c->core);
+            break;
+        }
     }
     leave(c);
+}
+
+void colo_comparers_quit(void)
+{
+    ColoComparer *c;
+
+    QEMU_LOCK_GUARD(&comparers_lock);
+    QTAILQ_FOREACH(c, &comparers, next) {
+        QEMU_LOCK_GUARD(&c->lock);
+        c->quitting = true;
+    }
 }
 
 static bool has_room(const ColoComparer *c)

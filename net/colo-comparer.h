@@ -53,6 +53,7 @@ struct ColoComparer {
     size_t outbox_bytes;            /* lock */
     ColoReason wanted;              /* lock; for which reason, if asked */
     bool wants;                     /* lock; tell when it is released */
+    bool quitting;                  /* lock; nothing more is released */
 
     bool running;                   /* main loop */
     IOThread *thread;               /* holds a reference while running */
@@ -86,8 +87,8 @@ bool colo_comparer_start(ColoComparer *c, const char *name,
                          ColoComparerSetup *setup, Error **errp);
 
 /*
- * The reverse.  What is held is released first; @teardown, if not NULL, is
- * called in the compare thread, and may take it.
+ * The reverse.  What is held is released first, unless QEMU ends; @teardown, if
+ * not NULL, is called in the compare thread, and may take it.
  */
 void colo_comparer_stop(ColoComparer *c, ColoComparerTeardown *teardown);
 
@@ -117,6 +118,13 @@ bool colo_comparer_has_room(ColoComparer *c);
  */
 void colo_comparer_take(ColoComparer *c, ColoHeldList *list);
 void colo_comparer_done(ColoComparer *c, ColoHeldList *list);
+
+/*
+ * QEMU ends, and the secondary may go on: what is held is of an epoch that
+ * nobody has seen, and must not leave, though all comparers are stopped now.
+ * Main loop.
+ */
+void colo_comparers_quit(void);
 
 /* Something has happened to both guests, or all: see migration/colo.h. */
 void colo_comparer_event(ColoComparer *c, int event);

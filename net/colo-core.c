@@ -16,7 +16,10 @@
 /* How far apart two guests may be in the order of equal frames */
 #define REORDER_MAX 32
 
-/* Of S's frames, in one flow, and early ones */
+/*
+ * Of S's frames, in one flow, and early ones.  All together may take as much
+ * memory as P's should, for S may send to any number of flows.
+ */
 #define SECONDARY_FRAMES_MAX 4096
 
 #define TCP_HEADER_LEN 20
@@ -46,6 +49,7 @@ struct ColoCore {
     ColoHeldList held;              /* P's frames, the oldest first */
     ColoHeldList early;             /* S's frames of a new epoch */
     uint32_t early_count;
+    size_t secondary_bytes;         /* memory of S's frames, early ones too */
     size_t stream_budget;
     uint64_t epoch;
     uint64_t secondary_epoch;
@@ -53,6 +57,35 @@ struct ColoCore {
     bool letting_through;
     int64_t now;
 };
+
+/* S's frames */
+
+/* NULL: no room is left, beside @count others of its list */
+static ColoHeld *keep_secondary(ColoCore *core, uint32_t count,
+                                const uint8_t *data, uint32_t len,
+                                uint32_t vnet_hdr_len)
+{
+    struct iovec iov = { .iov_base = (void *)data, .iov_len = len };
+    ColoHeld *held = NULL;
+
+    if (count < SECONDARY_FRAMES_MAX &&
+        core->secondary_bytes < core->config.max_bytes) {
+        held = colo_held_new(&core->pool, &iov, 1, len, vnet_hdr_len);
+    }
+    if (!held) {
+        core->stats.secondary_dropped++;
+        return NULL;
+    }
+    held->arrived = core->now;
+    core->secondary_bytes += colo_held_footprint(held);
+    return held;
+}
+
+static void forget_secondary_frame(ColoCore *core, ColoHeld *held)
+{
+    core->secondary_bytes -= colo_held_footprint(held);
+    colo_held_free(&core->pool, held);
+}
 
 /* Flows */
 
@@ -62,7 +95,7 @@ static void drop_secondary_frames(ColoCore *core, Flow *f)
 
     while ((held = QTAILQ_FIRST(&f->secondary))) {
         QTAILQ_REMOVE(&f->secondary, held, in_flow);
-        colo_held_free(&core->pool, held);
+        forget_secondary_frame(core, held);
     }
     f->secondary_count = 0;
 }
@@ -226,7 +259,7 @@ static ColoVerdict compare_frame(ColoCore *core, Flow *f, ColoHeld *p,
         if (same(p, s, reason)) {
             QTAILQ_REMOVE(&f->secondary, s, in_flow);
             f->secondary_count--;
-            colo_held_free(&core->pool, s);
+            forget_secondary_frame(core, s);
             return COLO_MATCH;
         }
         if (first == COLO_REASON_NONE) {
@@ -336,18 +369,13 @@ static void secondary_segment(ColoCore *core, Flow *f, const ColoPacket *packet,
 static void secondary_frame(ColoCore *core, Flow *f, const uint8_t *data,
                             uint32_t len, uint32_t vnet_hdr_len)
 {
-    struct iovec iov = { .iov_base = (void *)data, .iov_len = len };
-    ColoHeld *held = NULL;
+    ColoHeld *held = keep_secondary(core, f->secondary_count, data, len,
+                                    vnet_hdr_len);
 
-    if (f->secondary_count < SECONDARY_FRAMES_MAX) {
-        held = colo_held_new(&core->pool, &iov, 1, len, vnet_hdr_len);
-    }
     if (!held) {
-        core->stats.secondary_dropped++;
         mismatch(core, f, COLO_REASON_FULL);
         return;
     }
-    held->arrived = core->now;
     QTAILQ_INSERT_TAIL(&f->secondary, held, in_flow);
     f->secondary_count++;
 }
@@ -376,15 +404,11 @@ static void compare_secondary(ColoCore *core, const uint8_t *data, uint32_t len,
 static void keep_early(ColoCore *core, const uint8_t *data, uint32_t len,
                        uint32_t vnet_hdr_len)
 {
-    struct iovec iov = { .iov_base = (void *)data, .iov_len = len };
-    ColoHeld *held = NULL;
+    ColoHeld *held = keep_secondary(core, core->early_count, data, len,
+                                    vnet_hdr_len);
 
     core->stats.secondary_new_epoch++;
-    if (core->early_count < SECONDARY_FRAMES_MAX) {
-        held = colo_held_new(&core->pool, &iov, 1, len, vnet_hdr_len);
-    }
     if (!held) {
-        core->stats.secondary_dropped++;
         return;
     }
     held->epoch = core->secondary_epoch;
@@ -470,7 +494,7 @@ static void settle_early(ColoCore *core)
         } else {
             core->stats.secondary_old_epoch++;
         }
-        colo_held_free(&core->pool, held);
+        forget_secondary_frame(core, held);
     }
 }
 
@@ -497,7 +521,7 @@ void colo_core_failover(ColoCore *core)
     }
     QTAILQ_FOREACH_SAFE(held, &core->early, in_order, next) {
         QTAILQ_REMOVE(&core->early, held, in_order);
-        colo_held_free(&core->pool, held);
+        forget_secondary_frame(core, held);
     }
     core->early_count = 0;
     colo_flow_remove_all(core->flows);

@@ -52,7 +52,7 @@
 typedef struct ColoCoreConfig {
     uint32_t compare_timeout;       /* ms a frame may wait */
     uint32_t max_queue_size;        /* frames held in one flow */
-    size_t max_bytes;               /* memory for frames that are held */
+    size_t max_bytes;               /* memory for P's frames; as much for S's */
     size_t max_stream_bytes;        /* memory for S's TCP streams */
 } ColoCoreConfig;
 

@@ -271,6 +271,11 @@ void bench_guest_free(BenchGuest *g)
     g_free(g);
 }
 
+void bench_guest_dump(BenchGuest *g)
+{
+    scenario_dump(&g->s);
+}
+
 bool bench_guest_is_pair(const BenchGuest *g)
 {
     return g->pair;

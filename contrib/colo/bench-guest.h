@@ -38,6 +38,9 @@ BenchGuest *bench_guest_start(const ScenarioConfig *config, bool pair,
 /* Kills what still runs, and removes its directory. */
 void bench_guest_free(BenchGuest *guest);
 
+/* What one needs to see when it fails goes into dump.txt in its directory. */
+void bench_guest_dump(BenchGuest *guest);
+
 bool bench_guest_is_pair(const BenchGuest *guest);
 /* Runs well: nobody died, and no guest complains on its console. */
 bool bench_guest_check(BenchGuest *guest, Error **errp);

@@ -40,6 +40,8 @@ static bool demo_parse(Demo *demo, int argc, char **argv)
           "rtl8139, e1000 or virtio-net (rtl8139)", "NAME" },
         { "disk", 0, 0, G_OPTION_ARG_STRING, &c->disk,
           "ide, virtio-blk or virtio-scsi (ide)", "NAME" },
+        { "compare", 0, 0, G_OPTION_ARG_STRING, &c->compare,
+          "colo-compare or filter-compare (colo-compare)", "NAME" },
         { "smp", 0, 0, G_OPTION_ARG_INT, &c->smp,
           "CPUs of the guest (1)", "N" },
         { "accel", 0, 0, G_OPTION_ARG_STRING, &c->accel,

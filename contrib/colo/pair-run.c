@@ -177,7 +177,8 @@ static bool run_launch(PairRun *run, const PairAction *action, Error **errp)
 
     /* The array ends in NULL. */
     g_ptr_array_insert(run->consoles, life - 1, console);
-    lines = procedure_step(run->config.procedure, action->step, errp);
+    lines = procedure_step_chosen(run->config.procedure, action->step, vars,
+                                  errp);
     argv = lines ? step_argv(lines[0], vars, run->config.qemu,
                              run->config.qemu_img, errp) : NULL;
     if (!argv) {
@@ -194,8 +195,8 @@ static bool run_launch(PairRun *run, const PairAction *action, Error **errp)
 static bool run_step(PairRun *run, const PairAction *action, Error **errp)
 {
     g_autoptr(GHashTable) vars = run_vars(run, action->node, NULL);
-    char *const *lines = procedure_step(run->config.procedure, action->step,
-                                        errp);
+    char *const *lines = procedure_step_chosen(run->config.procedure,
+                                               action->step, vars, errp);
     VM *vm = run->node[action->node].vm;
     StepTarget target = {
         .qmp = action->type == PAIR_ACT_QMP ? vm_qmp(vm) : NULL,

@@ -15,6 +15,7 @@ typedef struct Block {
     bool is_choice;
     int indent;        /* of its heading */
     int line;          /* of its heading, from 1 */
+    bool remarks;      /* it has some */
     GPtrArray *lines;  /* NULL-terminated once parsed */
 } Block;
 
@@ -91,7 +92,7 @@ static bool block_finish(Procedure *procedure, Block *block, Error **errp)
     if (before) {
         error_setg(errp, "line %d: '%s' was defined before, on line %d",
                    block->line, block->name, before->line);
-    } else if (!block->lines->len) {
+    } else if (!block->lines->len && !block->remarks) {
         error_setg(errp, "line %d: nothing stands under '%s'",
                    block->line, block->name);
     } else if (!*block->name || strchr(block->name, ' ')) {
@@ -125,6 +126,8 @@ static void block_add_line(Block *block, GString *pending, const char *line)
     g_strchomp(pending->str);
     if (pending->str[0] != '#') {
         g_ptr_array_add(block->lines, g_strdup(pending->str));
+    } else {
+        block->remarks = true;
     }
     g_string_truncate(pending, 0);
 }
@@ -192,6 +195,17 @@ char *const *procedure_step(const Procedure *procedure, const char *name,
         return NULL;
     }
     return (char *const *)block->lines->pdata;
+}
+
+char *const *procedure_step_chosen(const Procedure *procedure,
+                                   const char *name, GHashTable *vars,
+                                   Error **errp)
+{
+    const char *instead = g_hash_table_lookup(vars, "instead");
+    g_autofree char *other = g_strconcat(name, instead, NULL);
+
+    return procedure_step(procedure, procedure_find(procedure, false, other) ?
+                          other : name, errp);
 }
 
 const char **procedure_steps(const Procedure *procedure)

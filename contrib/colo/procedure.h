@@ -17,6 +17,10 @@
  * that is not.  A backslash at the end of a line joins it with the next one,
  * as a shell does.  Lines beginning with '#' are remarks.
  *
+ * A choice may replace whole steps: where it gives the variable $instead the
+ * value "/filter-compare", the step "primary-start/filter-compare", if there is
+ * one, stands for "primary-start".  Of remarks alone, it is nothing to do.
+ *
  * Copyright (c) 2026 the qemu-colo developers
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -38,6 +42,11 @@ void procedure_free(Procedure *procedure);
  */
 char *const *procedure_step(const Procedure *procedure, const char *name,
                             Error **errp);
+
+/* The same, or the step that stands for it by what was chosen into @vars. */
+char *const *procedure_step_chosen(const Procedure *procedure,
+                                   const char *name, GHashTable *vars,
+                                   Error **errp);
 
 /* Names of all steps in the order of the document; g_free() the array. */
 const char **procedure_steps(const Procedure *procedure);

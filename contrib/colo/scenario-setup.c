@@ -18,8 +18,9 @@ const char *const scenario_addresses[PAIR_NODES] = {
 void scenario_defaults(ScenarioConfig *config)
 {
     *config = (ScenarioConfig) {
-        .machine = "pc", .nic = "rtl8139", .disk = "ide", .accel = "tcg",
-        .smp = 1, .memory_mib = 256, .disk_mib = 256, .interval_ms = 500,
+        .machine = "pc", .nic = "rtl8139", .disk = "ide",
+        .compare = "colo-compare", .accel = "tcg", .smp = 1,
+        .memory_mib = 256, .disk_mib = 256, .interval_ms = 500,
         .cycles = 1, .record_us = 20 * 1000, .dwell_ms = 4000,
     };
 }
@@ -30,7 +31,8 @@ static bool choose_devices(const Procedure *procedure,
 {
     return procedure_choose(procedure, "machine", c->machine, vars, errp) &&
            procedure_choose(procedure, "nic", c->nic, vars, errp) &&
-           procedure_choose(procedure, "disk", c->disk, vars, errp);
+           procedure_choose(procedure, "disk", c->disk, vars, errp) &&
+           procedure_choose(procedure, "compare", c->compare, vars, errp);
 }
 
 static GHashTable *new_vars(void)
@@ -74,8 +76,8 @@ static char *scenario_local(const ScenarioConfig *config)
     return g_strdup_printf(
         "-display none -vga none -kernel %s -initrd %s -append "
         "'console=ttyS0 loglevel=5 panic=0 nokaslr random.trust_cpu=on "
-        "colo.ip=" SANDBOX_GUEST_IP4 "/24 colo.ip6=" SANDBOX_GUEST_IP6 "/64'",
-        kernel, initrd);
+        "colo.ip=" SANDBOX_GUEST_IP4 "/24 colo.ip6=" SANDBOX_GUEST_IP6 "/64 "
+        "%s'", kernel, initrd, config->append ?: "");
 }
 
 typedef struct ShellRun {

@@ -28,7 +28,9 @@ typedef struct ScenarioConfig {
     const char *machine;     /* a choice of the procedure's */
     const char *nic;         /* likewise */
     const char *disk;        /* likewise */
+    const char *compare;     /* likewise */
     const char *accel;       /* tcg or kvm */
+    const char *append;      /* to the kernel's command line; may be NULL */
     int smp;
     int memory_mib;
     int disk_mib;

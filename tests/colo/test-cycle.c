@@ -84,6 +84,7 @@ int main(int argc, char **argv)
         { "machine", 0, 0, G_OPTION_ARG_STRING, &config.machine, NULL, "" },
         { "disk", 0, 0, G_OPTION_ARG_STRING, &config.disk, NULL, "" },
         { "nic", 0, 0, G_OPTION_ARG_STRING, &config.nic, NULL, "" },
+        { "compare", 0, 0, G_OPTION_ARG_STRING, &config.compare, NULL, "" },
         { "smp", 0, 0, G_OPTION_ARG_INT, &config.smp, NULL, "" },
         { "cycles", 0, 0, G_OPTION_ARG_INT, &config.cycles, NULL, "" },
         { "interval", 0, 0, G_OPTION_ARG_INT, &config.interval_ms, NULL, "" },
@@ -116,8 +117,9 @@ int main(int argc, char **argv)
         config.accel = getenv("COLO_ACCEL");
     }
 
-    path = g_strdup_printf("/colo/cycle/%s/%s/%s/%d", config.machine,
-                           config.disk, config.nic, config.smp);
+    path = g_strdup_printf("/colo/cycle/%s/%s/%s/%d/%s", config.machine,
+                           config.disk, config.nic, config.smp,
+                           config.compare);
     g_test_add_func(path, test_cycle);
     status = sandbox_run("colo-cycle", false, run, NULL, &err);
     if (status < 0) {

@@ -575,6 +575,35 @@ static void test_object_add(void)
     rig_free(rig);
 }
 
+/*
+ * A primary that ends, by command or signal, says nothing more: its secondary
+ * goes on, and has not said it.
+ */
+static void quit(Rig *rig)
+{
+    send_frame(rig->in, 1, 'a');
+    send_frame(rig->secondary, 1, 'a');
+    expect_frame(rig->out, 1, 'a');
+    send_frame(rig->in, 1, 'b');
+    wait_statistic(rig, "queue-packets", 1);
+    close_fd(rig->backend[1]);
+    rig->backend[1] = -1;
+    qtest_qmp_assert_success(rig->qts, "{'execute': 'quit'}");
+    expect_closed(rig->out);
+    rig->out = -1;
+    rig_free(rig);
+}
+
+static void test_quit(void)
+{
+    quit(colo_compare(""));
+}
+
+static void test_filter_quit(gconstpointer options)
+{
+    quit(filter_compare(options));
+}
+
 /* filter-compare */
 
 static void test_filter(gconstpointer options)
@@ -674,11 +703,15 @@ int main(int argc, char **argv)
     qtest_add_func("colo-compare/hostile-packets", test_hostile_packets);
     qtest_add_func("colo-compare/epochs", test_epochs);
     qtest_add_func("colo-compare/object-add", test_object_add);
+    qtest_add_func("colo-compare/quit", test_quit);
     qtest_add_data_func("filter-compare/iothread", ",iothread=io", test_filter);
     qtest_add_data_func("filter-compare/main-loop", "", test_filter);
     qtest_add_func("filter-compare/secondary-down", test_filter_secondary_down);
     qtest_add_func("filter-compare/hostile", test_filter_hostile);
     qtest_add_func("filter-compare/del", test_filter_del);
     qtest_add_func("filter-compare/object-add", test_filter_object_add);
+    qtest_add_data_func("filter-compare/quit/iothread", ",iothread=io",
+                        test_filter_quit);
+    qtest_add_data_func("filter-compare/quit/main-loop", "", test_filter_quit);
     return g_test_run();
 }

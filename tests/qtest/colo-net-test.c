@@ -249,6 +249,7 @@ static const struct {
 static void test_nonsense(void)
 {
     Net net;
+    QDict *event, *data;
     int sink;
 
     net_start(&net);
@@ -263,6 +264,13 @@ static void test_nonsense(void)
         stat_wait(&net, "f-in", "in-errors", i + 1);
         expect_nothing(sink);
     }
+    /* An event for the first one; the others came too soon for theirs */
+    event = qtest_qmp_eventwait_ref(net.qts, "COLO_NET_ERROR");
+    data = qdict_get_qdict(event, "data");
+    g_assert_cmpstr(qdict_get_str(data, "id"), ==, "f-in");
+    g_assert_nonnull(strstr(qdict_get_str(data, "reason"), "a frame of 0 bytes"));
+    qobject_unref(event);
+    g_assert_null(qtest_qmp_event_ref(net.qts, "COLO_NET_ERROR"));
     close(sink);
     net_end(&net);
 }

@@ -528,6 +528,40 @@ static void test_many_flows(void)
     run_free(run);
 }
 
+/*
+ * S's frames for which P sends none take no more memory than P's may, however
+ * many flows they are spread over; a checkpoint or a failover frees it.
+ */
+static void test_flood(void)
+{
+    const unsigned frames = COLO_CORE_MAX_BYTES / COLO_HELD_LARGE + 100;
+    const ColoCoreStats *stats;
+    uint64_t dropped;
+    Run *run = run_new();
+
+    stats = colo_core_stats(run->core);
+    for (int round = 0; round < 3; round++) {
+        dropped = stats->secondary_dropped;
+        if (round == 1) {
+            event(run, "marker 1"); /* early ones count, too */
+        }
+        for (unsigned i = 0; i < frames; i++) {
+            g_autofree char *text = g_strdup_printf(
+                "S ip4 10.0.%u.%u > 10.0.0.2 udp 53 > 9 len=20000", i / 256,
+                i % 256);
+
+            event(run, text);
+        }
+        dropped = stats->secondary_dropped - dropped;
+        g_assert_cmpuint(dropped, >=, 90);
+        g_assert_cmpuint(dropped, <=, 110);
+        event(run, round ? "failover" : "checkpoint 0");
+        event(run, "checkpoint 0");
+        event(run, "marker 0");
+    }
+    run_free(run);
+}
+
 /* Flows that have been quiet give their memory back */
 static void test_idle(void)
 {
@@ -553,6 +587,7 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/colo/core/statistics", test_statistics);
     g_test_add_func("/colo/core/many-flows", test_many_flows);
+    g_test_add_func("/colo/core/flood", test_flood);
     g_test_add_func("/colo/core/idle", test_idle);
     return g_test_run();
 }

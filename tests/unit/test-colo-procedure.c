@@ -91,6 +91,37 @@ static void test_choose(void)
     procedure_free(p);
 }
 
+static void test_instead(void)
+{
+    static const char text[] =
+        "Step a, x:\n  one\n"
+        "Step b, x:\n  two\n"
+        "Step c, x:\n  three\n"
+        "Step a/other, x:\n  four\n"
+        "Step b/other, x:\n  # nothing\n"
+        "Choice way=this:\n  $instead =\n"
+        "Choice way=other:\n  $instead = /other\n";
+    Procedure *p = procedure_parse(text, &error_abort);
+    g_autoptr(GHashTable) vars = g_hash_table_new_full(g_str_hash,
+                                                       g_str_equal, g_free,
+                                                       g_free);
+    Error *err = NULL;
+#define FIRST_OF(step) procedure_step_chosen(p, step, vars, &error_abort)[0]
+
+    g_assert_cmpstr(FIRST_OF("a"), ==, "one");
+    procedure_choose(p, "way", "this", vars, &error_abort);
+    g_assert_cmpstr(FIRST_OF("a"), ==, "one");
+    procedure_choose(p, "way", "other", vars, &error_abort);
+    g_assert_cmpstr(FIRST_OF("a"), ==, "four");
+    g_assert_null(FIRST_OF("b"));
+    g_assert_cmpstr(FIRST_OF("c"), ==, "three");
+    g_assert_null(procedure_step_chosen(p, "d", vars, &err));
+    g_assert_cmpstr(error_get_pretty(err), ==, "the procedure has no step 'd'");
+    error_free(err);
+#undef FIRST_OF
+    procedure_free(p);
+}
+
 static const struct {
     const char *text;
     const char *error;
@@ -155,6 +186,7 @@ static void check_document(Procedure *p, const char *nic, const char *disk)
     procedure_choose(p, "machine", "pc", vars, &error_abort);
     procedure_choose(p, "nic", nic, vars, &error_abort);
     procedure_choose(p, "disk", disk, vars, &error_abort);
+    procedure_choose(p, "compare", "filter-compare", vars, &error_abort);
 
     for (int i = 0; steps[i]; i++) {
         char *const *lines = procedure_step(p, steps[i], &error_abort);
@@ -254,6 +286,7 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/procedure/parse", test_parse);
     g_test_add_func("/colo/procedure/no-step", test_no_step);
     g_test_add_func("/colo/procedure/choose", test_choose);
+    g_test_add_func("/colo/procedure/instead", test_instead);
     g_test_add_func("/colo/procedure/wrong", test_wrong);
     g_test_add_func("/colo/procedure/expand", test_expand);
     g_test_add_func("/colo/procedure/document", test_document);
