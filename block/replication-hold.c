@@ -14,6 +14,11 @@
  * If old content cannot be kept, the primary's write fails; it then declares
  * the secondary lost, and this side still has its last commit in full.
  *
+ * A drained section waits for a request that the primary has sent in part.  If
+ * the primary stops in the middle, that would be for ever, with the BQL: neither
+ * QMP nor a failover would get through.  So its connection is cut when it is the
+ * only thing that a drained section still waits for after DRAIN_MS.
+ *
  * Copyright (c) 2026 the qemu-colo developers
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -23,11 +28,19 @@
 #include "qemu/memalign.h"
 #include "qemu/cutils.h"
 #include "qapi/error.h"
+#include "qapi/qapi-events-colo-disk.h"
+#include "qemu/timer.h"
 #include "block/replication-int.h"
+
+#define DRAIN_MS    700     /* QMP is to answer within a second */
 
 typedef struct HoldState {
     BDRVReplicationState *owner;    /* NULL: on its way in or out */
+    QEMUTimer *guard;               /* of the main loop */
+    int drains;                     /* drained sections; atomic */
 } HoldState;
+
+bool (*repl_cut_exports)(BlockDriverState *bs);
 
 /* Copy one run, which lies inside one cluster */
 static int coroutine_fn keep_run(BDRVReplicationState *s, int64_t offset,
@@ -152,6 +165,67 @@ static int coroutine_fn hold_flush(BlockDriverState *bs)
     return bs->backing ? bdrv_co_flush(bs->backing->bs) : 0;
 }
 
+static bool parents_are_busy(BlockDriverState *bs)
+{
+    BdrvChild *c, *next;
+
+    QLIST_FOREACH_SAFE(c, &bs->parents, next_parent, next) {
+        if (!c->klass->parent_is_bds && c->klass->drained_poll &&
+            c->klass->drained_poll(c)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void guard_expired(void *opaque)
+{
+    BlockDriverState *bs = opaque;
+    HoldState *hold = bs->opaque;
+    AioContext *ctx = bdrv_get_aio_context(bs);
+
+    aio_context_acquire(ctx);
+    if (!qatomic_read(&hold->drains)) {
+        /* It was over when this began */
+    } else if (qatomic_read(&bs->in_flight)) {
+        /* Our own disk is slow; that is waited for */
+        timer_mod(hold->guard, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
+                               DRAIN_MS);
+    } else if (parents_are_busy(bs) && repl_cut_exports &&
+               repl_cut_exports(bs) && hold->owner) {
+        qapi_event_send_replication_broken(hold->owner->bs->node_name,
+            "the primary has sent a request in part only: its connections to "
+            "this disk are shut down", replication_epoch());
+    }
+    aio_context_release(ctx);
+}
+
+static void coroutine_fn hold_drain_begin(BlockDriverState *bs)
+{
+    HoldState *hold = bs->opaque;
+
+    if (!qatomic_fetch_inc(&hold->drains)) {
+        timer_mod(hold->guard, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
+                               DRAIN_MS);
+    }
+}
+
+static void coroutine_fn hold_drain_end(BlockDriverState *bs)
+{
+    HoldState *hold = bs->opaque;
+
+    if (qatomic_fetch_dec(&hold->drains) == 1) {
+        timer_del(hold->guard);
+    }
+}
+
+static void hold_close(BlockDriverState *bs)
+{
+    HoldState *hold = bs->opaque;
+
+    timer_free(hold->guard);
+}
+
 static void hold_refresh_limits(BlockDriverState *bs, Error **errp)
 {
     bs->bl.request_alignment = REPL_SECTOR;
@@ -184,6 +258,9 @@ static BlockDriver bdrv_replication_hold = {
     .bdrv_co_pwrite_zeroes      = hold_pwrite_zeroes,
     .bdrv_co_pdiscard           = hold_pdiscard,
     .bdrv_co_flush              = hold_flush,
+    .bdrv_close                 = hold_close,
+    .bdrv_co_drain_begin        = hold_drain_begin,
+    .bdrv_co_drain_end          = hold_drain_end,
     .bdrv_refresh_limits        = hold_refresh_limits,
     .bdrv_refresh_filename      = hold_refresh_filename,
     .bdrv_child_perm            = hold_child_perm,
@@ -204,6 +281,8 @@ BlockDriverState *repl_hold_insert(BDRVReplicationState *s,
         return NULL;
     }
     hold = bs->opaque;
+    hold->guard = aio_timer_new(qemu_get_aio_context(), QEMU_CLOCK_REALTIME,
+                                SCALE_MS, guard_expired, bs);
     /* query-block and the like shall show the disk, not this */
     bs->implicit = true;
     bs->never_freeze = true;

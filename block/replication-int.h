@@ -5,6 +5,7 @@
  *   replication-primary.c    P: the queue to the secondary
  *   replication-secondary.c  S: start, what the guest sees, commit, failover
  *   replication-hold.c       S: the filter on the parent disk, first-touch copy
+ *   replication-export.c     S: cut the exports of the disk, in QEMU only
  *   replication-merge.c      S: overlays into the parent after failover
  *   replication-store.c      S: where overlay data lie: images, or RAM and a file
  *   replication-map.c        (pure) S: what is where
@@ -77,7 +78,8 @@ typedef enum ReplRequestType {
 /*
  * primary: accept a request for the secondary.  Returns 0 once it is queued,
  * with the data copied; waits while the queue is full, at most the time-out.
- * -EIO when the secondary is lost, or replication is not running.
+ * -EIO when the secondary is lost, or replication has ended; and before its
+ * start, though the request is sent then as well.
  */
 ReplPrimary *repl_primary_new(BDRVReplicationState *s, uint32_t timeout_ms);
 void repl_primary_free(ReplPrimary *p);
@@ -86,6 +88,9 @@ int coroutine_fn repl_primary_submit(BDRVReplicationState *s,
                                      int64_t bytes, QEMUIOVector *qiov,
                                      size_t qiov_offset,
                                      BdrvRequestFlags flags);
+/* A drained section must not last long, whatever the secondary does. */
+void coroutine_fn repl_primary_drain_begin(BDRVReplicationState *s);
+void coroutine_fn repl_primary_drain_end(BDRVReplicationState *s);
 void repl_primary_start(BDRVReplicationState *s, Error **errp);
 /* Wait for the queue to become empty; it does within the time-out. */
 void repl_primary_settle(BDRVReplicationState *s);
@@ -123,6 +128,12 @@ void repl_secondary_stats(BDRVReplicationState *s,
 BlockDriverState *repl_hold_insert(BDRVReplicationState *s,
                                    BlockDriverState *parent, Error **errp);
 void repl_hold_remove(BlockDriverState *hold);
+
+/*
+ * Shut down the NBD exports of @bs: true if there were any.  NULL in programs
+ * without exports.  Main loop
+ */
+extern bool (*repl_cut_exports)(BlockDriverState *bs);
 
 /*
  * merge: begin to merge in the background, from any thread with the BQL; end

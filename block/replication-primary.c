@@ -24,6 +24,11 @@
  * Bounds: BYTES_MAX and REQUESTS_MAX; a request that has not been answered
  * within the time-out, counted from its submission, ends it all: the connection
  * is shut down (yank), what is queued is dropped, and whoever waits goes on.
+ * A drained section waits with the BQL, and QMP with it: it has DRAIN_MS.  The
+ * engine waits for the queue with the main loop running, before it drains.
+ *
+ * A node that is attached already and not yet started sends as well: the
+ * secondary's guest does not run yet, and the disks stay equal.
  *
  * Copyright (c) 2026 the qemu-colo developers
  *
@@ -44,6 +49,8 @@
 #define BYTES_MAX       (16 * MiB)
 #define REQUESTS_MAX    256
 #define STARTED_MAX     16      /* as many as an NBD client has in flight */
+#define DRAIN_MS        700     /* QMP is to answer within a second */
+#define DRAIN_GRACE_MS  100     /* see timed_out() */
 
 typedef struct Request {
     QTAILQ_ENTRY(Request) next;
@@ -64,6 +71,8 @@ struct ReplPrimary {
     CoQueue room;
     QEMUTimer *timer;           /* runs while there are requests */
     bool late;                  /* it has expired once for the oldest one */
+    int drains;                 /* drained sections */
+    int64_t drain_deadline;     /* of the first of these; as in Request */
     bool starting;              /* start_requests() is on the stack */
     char *reason;               /* why the secondary was lost */
     uint64_t sent_bytes, sent_requests, dropped;
@@ -163,13 +172,40 @@ const char *repl_primary_reason(BDRVReplicationState *s)
     return s->primary->reason ?: "unknown";
 }
 
+static int64_t now_ns(void)
+{
+    return qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+}
+
 static void arm(BDRVReplicationState *s)
 {
-    Request *oldest = QTAILQ_FIRST(&s->primary->requests);
+    ReplPrimary *p = s->primary;
+    Request *oldest = QTAILQ_FIRST(&p->requests);
 
-    s->primary->late = false;
-    if (oldest) {
-        timer_mod(s->primary->timer, oldest->deadline);
+    if (!p->drains) {
+        p->late = false;
+    }
+    if (oldest && !p->late) {
+        timer_mod(p->timer, p->drains ? MIN(oldest->deadline, p->drain_deadline)
+                                      : oldest->deadline);
+    }
+}
+
+void coroutine_fn repl_primary_drain_begin(BDRVReplicationState *s)
+{
+    ReplPrimary *p = s->primary;
+
+    if (!p->drains++) {
+        p->late = false;
+        p->drain_deadline = now_ns() + DRAIN_MS * SCALE_MS;
+        arm(s);
+    }
+}
+
+void coroutine_fn repl_primary_drain_end(BDRVReplicationState *s)
+{
+    if (!--s->primary->drains) {
+        arm(s);
     }
 }
 
@@ -177,21 +213,32 @@ static void arm(BDRVReplicationState *s)
  * If this process itself stood still, the answer may be there, unread: give it
  * another chance before the judgement.
  */
-static void timed_out(void *opaque)
+static void judge(BDRVReplicationState *s)
 {
-    BDRVReplicationState *s = opaque;
     ReplPrimary *p = s->primary;
+    unsigned grace_ms = p->drains ? DRAIN_GRACE_MS : p->timeout_ms / 8;
     g_autofree char *text = NULL;
 
     if (!p->late) {
         p->late = true;
-        timer_mod(p->timer, qemu_clock_get_ns(QEMU_CLOCK_REALTIME) +
-                            p->timeout_ms * SCALE_MS / 8);
+        timer_mod(p->timer, now_ns() + grace_ms * (int64_t)SCALE_MS);
         return;
     }
-    text = g_strdup_printf("no answer from the secondary's disk for %u ms",
-                           p->timeout_ms);
+    text = g_strdup_printf("no answer from the secondary's disk for %u ms%s",
+                           p->drains ? DRAIN_MS : p->timeout_ms,
+                           p->drains ? " in a drained section" : "");
     repl_primary_lost(s, text);
+}
+
+static void timed_out(void *opaque)
+{
+    BDRVReplicationState *s = opaque;
+    AioContext *ctx = bdrv_get_aio_context(s->bs);
+
+    /* A timer is called without, and may be that of an iothread */
+    aio_context_acquire(ctx);
+    judge(s);
+    aio_context_release(ctx);
 }
 
 static int coroutine_fn perform(Request *r)
@@ -307,8 +354,7 @@ static void enqueue(BDRVReplicationState *s, Request *r)
 {
     ReplPrimary *p = s->primary;
 
-    r->deadline = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) +
-                  p->timeout_ms * (int64_t)SCALE_MS;
+    r->deadline = now_ns() + p->timeout_ms * (int64_t)SCALE_MS;
     bdrv_inc_in_flight(s->bs);
     if (!p->timer) {
         p->timer = aio_timer_new(bdrv_get_aio_context(s->bs),
@@ -323,6 +369,11 @@ static void enqueue(BDRVReplicationState *s, Request *r)
     }
 }
 
+static bool accepts(BDRVReplicationState *s)
+{
+    return s->stage == REPL_IDLE || s->stage == REPL_RUNNING;
+}
+
 int coroutine_fn repl_primary_submit(BDRVReplicationState *s,
                                      ReplRequestType type, int64_t offset,
                                      int64_t bytes, QEMUIOVector *qiov,
@@ -331,13 +382,15 @@ int coroutine_fn repl_primary_submit(BDRVReplicationState *s,
 {
     ReplPrimary *p = s->primary;
     int64_t size = type == REPL_WRITE ? bytes : 0;
+    /* Not yet a replica: that this is sent all the same is for the disks */
+    int ret = s->stage == REPL_IDLE && type != REPL_FLUSH ? -EIO : 0;
     Request *r;
 
-    while (s->stage == REPL_RUNNING && !has_room(p, size)) {
+    while (accepts(s) && !has_room(p, size)) {
         qemu_co_queue_wait(&p->room, NULL);
     }
-    if (s->stage != REPL_RUNNING) {
-        p->dropped += s->stage != REPL_IDLE;
+    if (!accepts(s)) {
+        p->dropped++;
         wake_waiting(p);
         return -EIO;
     }
@@ -359,7 +412,7 @@ int coroutine_fn repl_primary_submit(BDRVReplicationState *s,
     if (has_room(p, 0)) {
         wake_waiting(p);
     }
-    return 0;
+    return ret;
 }
 
 void repl_primary_settle(BDRVReplicationState *s)

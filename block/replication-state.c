@@ -47,7 +47,7 @@ static const Cell table[REPL_ROLES][REPL_STAGES][REPL_EVENTS] = {
         /*   stop, failover, lost, merged, merge failed, merge again */
         [REPL_IDLE] = {
             GO(REPL_RUNNING), NOT_P, NOT_STARTED, NOT_STARTED,
-            NOT_STARTED, NOT_STARTED, IGNORE, NEVER, NEVER, NEVER },
+            NOT_STARTED, NOT_STARTED, GO(REPL_BROKEN), NEVER, NEVER, NEVER },
         [REPL_RUNNING] = {
             RUNNING, RUNNING, GO(REPL_RUNNING), GO(REPL_RUNNING),
             GO(REPL_DONE), GO(REPL_DONE), GO(REPL_BROKEN),

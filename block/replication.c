@@ -261,16 +261,18 @@ static int coroutine_fn replication_flush(BlockDriverState *bs)
     if (s->role == REPL_SECONDARY) {
         return repl_secondary_flush(s);
     }
-    /* Before and after there is nothing that could have been written */
-    return s->stage == REPL_IDLE || s->stage == REPL_DONE
-           ? 0 : submit(bs, REPL_FLUSH, 0, 0, NULL, 0, 0);
+    /* Afterwards there is nothing that could have been written */
+    return s->stage == REPL_DONE ? 0
+                                 : submit(bs, REPL_FLUSH, 0, 0, NULL, 0, 0);
 }
 
 static void coroutine_fn replication_drain_begin(BlockDriverState *bs)
 {
     BDRVReplicationState *s = bs->opaque;
 
-    if (s->role == REPL_SECONDARY) {
+    if (s->role == REPL_PRIMARY) {
+        repl_primary_drain_begin(s);
+    } else {
         repl_merge_drain_begin(s);
     }
 }
@@ -279,7 +281,9 @@ static void coroutine_fn replication_drain_end(BlockDriverState *bs)
 {
     BDRVReplicationState *s = bs->opaque;
 
-    if (s->role == REPL_SECONDARY) {
+    if (s->role == REPL_PRIMARY) {
+        repl_primary_drain_end(s);
+    } else {
         repl_merge_drain_end(s);
     }
 }
@@ -343,8 +347,12 @@ static void start_locked(BDRVReplicationState *s, ReplicationMode mode,
                          Error **errp)
 {
     ERRP_GUARD();
-    ReplStage before = s->stage;
+    ReplStage before;
 
+    if (s->role == REPL_PRIMARY) {
+        repl_primary_settle(s);
+    }
+    before = s->stage;
     if (happens(s, mode == REPLICATION_MODE_PRIMARY ? REPL_START_PRIMARY
                                                   : REPL_START_SECONDARY,
               errp) != REPL_DO) {

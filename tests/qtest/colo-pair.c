@@ -68,20 +68,38 @@ ColoPair *colo_pair_new(const char *machine, ColoPairDisk disk,
     return pair;
 }
 
+/* Options for the file of an image of the secondary, behind "@node." */
+static char *pair_image_file(ColoPair *pair, const char *image,
+                             const char *node, const char *path)
+{
+    if (g_strcmp0(pair->faulty, image)) {
+        return g_strdup_printf("%sfile.filename=%s", node, path);
+    }
+    return g_strdup_printf("%sfile.driver=blkdebug,%sfile.image.filename=%s,"
+                           "%sfile.inject-error.0.event=write_aio,"
+                           "%sfile.inject-error.0.errno=%d", node, node, path,
+                           node, node, pair->fault_errno);
+}
+
 static char *pair_secondary_drives(ColoPair *pair)
 {
     g_autofree char *parent = pair_create_image(pair, "s", "qcow2");
     g_autofree char *active = pair_create_image(pair, "s", "active");
     g_autofree char *hidden = pair_create_image(pair, "s", "hidden");
+    g_autofree char *parent_file = pair_image_file(pair, "parent", "", parent);
+    g_autofree char *active_file = pair_image_file(pair, "active", "file.",
+                                                   active);
+    g_autofree char *hidden_file = pair_image_file(pair, "hidden",
+                                                   "file.backing.", hidden);
 
     return g_strdup_printf(
-        "-drive if=none,id=parent0,file.filename=%s,driver=qcow2 "
+        "-drive if=none,id=parent0,%s,driver=qcow2 "
         "-drive if=none,id=childs0,driver=replication,mode=secondary,"
-        "top-id=colo-disk0,file.driver=qcow2,file.file.filename=%s,"
-        "file.backing.driver=qcow2,file.backing.file.filename=%s,"
+        "top-id=colo-disk0,file.driver=qcow2,%s,"
+        "file.backing.driver=qcow2,%s,"
         "file.backing.backing=parent0 "
         "-drive if=ide,id=colo-disk0," QUORUM ",children.0=childs0",
-        parent, active, hidden);
+        parent_file, active_file, hidden_file);
 }
 
 void colo_pair_add_secondary(ColoPair *pair, const char *extra)
@@ -257,6 +275,11 @@ void colo_pair_write(ColoPair *pair, uint8_t pattern, unsigned offset)
 {
     colo_side_hmp(pair->p, "qemu-io colo-disk0 \"write -q -P %d %u %" PRIu64
                   "\"", pattern, offset, (uint64_t)CHUNK);
+}
+
+char *colo_pair_nbd_socket(ColoPair *pair)
+{
+    return pair_file(pair, "s", "nbd");
 }
 
 void colo_pair_expect(ColoPair *pair, uint8_t pattern, unsigned offset)

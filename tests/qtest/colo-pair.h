@@ -30,6 +30,8 @@ typedef struct ColoPair {
     const char *machine;    /* for "-machine" */
     ColoPairDisk disk;
     int64_t delay_ms;       /* x-checkpoint-delay */
+    const char *faulty;     /* "parent", "active" or "hidden": ... */
+    int fault_errno;        /* ... writes to this image of S fail with this */
     int lives;              /* secondaries so far, part of their file names */
 } ColoPair;
 
@@ -55,6 +57,9 @@ void colo_pair_checkpoints(ColoPair *pair, unsigned n);
 
 /* Cause a checkpoint and wait for its end; wants COLO_NO_TIMER. */
 void colo_pair_request_checkpoint(ColoPair *pair);
+
+/* Where the secondary's NBD server listens; its export is "parent0". */
+char *colo_pair_nbd_socket(ColoPair *pair);
 
 /* The secondary vanishes, the primary goes on alone. */
 void colo_pair_fail_over_to_primary(ColoPair *pair);

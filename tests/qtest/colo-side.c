@@ -329,6 +329,11 @@ static void side_kill_process(ColoSide *s)
     waitpid(s->pid, NULL, 0);
 }
 
+void colo_side_freeze(ColoSide *s, bool freeze)
+{
+    kill(s->pid, freeze ? SIGSTOP : SIGCONT);
+}
+
 void colo_fail(const char *fmt, ...)
 {
     static bool failing;

@@ -41,6 +41,9 @@ ColoSide *colo_side_start(const char *name, const char *dir,
 /* End the process by SIGKILL, as a host that vanishes.  Frees @s. */
 void colo_side_kill(ColoSide *s);
 
+/* Stop it and make it go on, as SIGSTOP and SIGCONT do. */
+void colo_side_freeze(ColoSide *s, bool freeze);
+
 /* End the process by SIGTERM; it must exit in time and with 0.  Frees @s. */
 void colo_side_quit(ColoSide *s);
 

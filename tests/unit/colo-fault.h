@@ -34,6 +34,9 @@ void fault_set(const char *name, FaultOp op, int error);
  */
 void fault_hang(const char *name, bool hang);
 
+/* New requests pass those that are waiting, until fault_hang(name, false). */
+void fault_overtake(const char *name);
+
 const FaultLog *fault_log(const char *name);
 
 #endif

@@ -21,26 +21,36 @@
 /* What a slow machine may add to a bound */
 #define SLACK_MS        20000
 
-static char *image;
+static char *image, *own_image;
 
-static BlockBackend *open_primary(void)
+static BlockBackend *open_idle(int timeout_ms)
 {
     QDict *options = qdict_new();
-    BlockBackend *blk;
 
     qdict_put_str(options, "driver", "replication");
     qdict_put_str(options, "node-name", "replication0");
     qdict_put_str(options, "mode", "primary");
-    qdict_put_int(options, "timeout", TIMEOUT_MS);
+    qdict_put_int(options, "timeout", timeout_ms);
     qdict_put_str(options, "file.driver", "colo-fault");
     qdict_put_str(options, "file.node-name", "remote");
     qdict_put_str(options, "file.file.driver", "file");
     qdict_put_str(options, "file.file.filename", image);
     qdict_put_str(options, "file.file.locking", "off");
-    blk = blk_new_open(NULL, NULL, options, BDRV_O_RDWR | BDRV_O_UNMAP,
-                       &error_abort);
+    return blk_new_open(NULL, NULL, options, BDRV_O_RDWR | BDRV_O_UNMAP,
+                        &error_abort);
+}
+
+static BlockBackend *open_with_timeout(int timeout_ms)
+{
+    BlockBackend *blk = open_idle(timeout_ms);
+
     replication_start_all(REPLICATION_MODE_PRIMARY, &error_abort);
     return blk;
+}
+
+static BlockBackend *open_primary(void)
+{
+    return open_with_timeout(TIMEOUT_MS);
 }
 
 static BlockStatsSpecificReplication stats(void)
@@ -203,6 +213,58 @@ static void test_silent_full(void)
     blk_unref(blk);
 }
 
+/*
+ * The time-out is long: all the same, neither a drain nor the removal of the
+ * node waits long for a secondary that is silent, with QMP waiting as well.
+ */
+static void test_silent_hurry(void)
+{
+    BlockBackend *blk = open_with_timeout(600 * 1000);
+    int64_t begin = now_ms();
+    int i;
+
+    fault_hang("remote", true);
+    for (i = 0; i < 30; i++) {
+        g_assert_cmpint(write_value(blk, i * 4096, 4096, 0x67, 0), ==, 0);
+    }
+    bdrv_drain_all();
+    g_assert_cmpint(now_ms() - begin, >=, 700);
+    g_assert_cmpint(now_ms() - begin, <, 700 + SLACK_MS);
+    expect_refusal("in a drained section");
+    g_assert_cmpint(stats().queued_bytes, ==, 0);
+    blk_unref(blk);
+}
+
+/* Attached and not started: nothing is left out */
+static void test_early(void)
+{
+    BlockBackend *blk = open_idle(TIMEOUT_MS);
+
+    g_assert_cmpint(write_value(blk, 0, 4096, 0xd1, 0), ==, -EIO);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    replication_start_all(REPLICATION_MODE_PRIMARY, &error_abort);
+    g_assert_cmpint(on_disk(0), ==, 0xd1);
+    g_assert_cmpint(stats().sent_requests, ==, 2);
+    blk_unref(blk);
+}
+
+/* ... or it does not start */
+static void test_early_fault(void)
+{
+    BlockBackend *blk = open_idle(TIMEOUT_MS);
+    Error *err = NULL;
+
+    fault_set("remote", FAULT_WRITE, EIO);
+    g_assert_cmpint(write_value(blk, 0, 4096, 0xd2, 0), ==, -EIO);
+    replication_start_all(REPLICATION_MODE_PRIMARY, &err);
+    g_assert(err);
+    g_assert(strstr(error_get_pretty(err), "lacks data"));
+    error_free(err);
+    g_assert_cmpint(stats().stage, ==, REPLICATION_STAGE_BROKEN);
+    replication_stop_all(true, &error_abort);
+    blk_unref(blk);
+}
+
 static void test_silent_close(void)
 {
     BlockBackend *blk = open_primary();
@@ -248,8 +310,8 @@ static void test_slow(void)
     blk_unref(blk);
 }
 
-/* What the guest is told is what its own disk says, not what is queued */
-static void test_own_disk(void)
+/* As a primary has it: its own disk, and the secondary's, which is @image */
+static BlockBackend *open_quorum(void)
 {
     QDict *options = qdict_new();
     BlockBackend *blk;
@@ -259,14 +321,21 @@ static void test_own_disk(void)
     qdict_put_int(options, "vote-threshold", 1);
     qdict_put_str(options, "children.0.driver", "colo-fault");
     qdict_put_str(options, "children.0.node-name", "own");
-    qdict_put_str(options, "children.0.file.driver", "null-co");
-    qdict_put_int(options, "children.0.file.size", SIZE);
+    qdict_put_str(options, "children.0.file.driver", "file");
+    qdict_put_str(options, "children.0.file.filename", own_image);
     qdict_put_str(options, "children.1.driver", "replication");
     qdict_put_str(options, "children.1.mode", "primary");
     qdict_put_str(options, "children.1.file.driver", "file");
     qdict_put_str(options, "children.1.file.filename", image);
     blk = blk_new_open(NULL, NULL, options, BDRV_O_RDWR, &error_abort);
     replication_start_all(REPLICATION_MODE_PRIMARY, &error_abort);
+    return blk;
+}
+
+/* What the guest is told is what its own disk says, not what is queued */
+static void test_own_disk(void)
+{
+    BlockBackend *blk = open_quorum();
 
     g_assert_cmpint(write_value(blk, 0, 4096, 0xbb, 0), ==, 0);
     g_assert_cmpint(blk_flush(blk), ==, 0);
@@ -274,6 +343,81 @@ static void test_own_disk(void)
     g_assert_cmpint(write_value(blk, 0, 4096, 0xbc, 0), ==, -EIO);
     fault_set("own", FAULT_FLUSH, EIO);
     g_assert_cmpint(blk_flush(blk), ==, -EIO);
+    blk_unref(blk);
+}
+
+typedef struct Overlap {
+    BlockBackend *blk;
+    uint8_t *buffer;
+    int64_t offset, bytes;
+    int ret;
+} Overlap;
+
+static void coroutine_fn overlap_entry(void *opaque)
+{
+    Overlap *o = opaque;
+
+    o->ret = blk_co_pwrite(o->blk, o->offset, o->bytes, o->buffer, 0);
+}
+
+static void overlap_begin(Overlap *o, BlockBackend *blk, uint8_t value,
+                          int64_t offset, int64_t bytes)
+{
+    *o = (Overlap) { .blk = blk, .offset = offset, .bytes = bytes,
+                     .buffer = g_malloc(bytes), .ret = -EINPROGRESS };
+    memset(o->buffer, value, bytes);
+    qemu_coroutine_enter(qemu_coroutine_create(overlap_entry, o));
+}
+
+static void overlap_end(Overlap *o)
+{
+    int64_t begin = now_ms();
+
+    while (o->ret == -EINPROGRESS) {
+        g_assert_cmpint(now_ms() - begin, <, SLACK_MS);
+        aio_poll(qemu_get_aio_context(), true);
+    }
+    g_assert_cmpint(o->ret, ==, 0);
+    g_free(o->buffer);
+}
+
+static uint8_t own_byte(int64_t offset)
+{
+    BlockBackend *own = blk_new_with_bs(bdrv_find_node("own"),
+                                        BLK_PERM_CONSISTENT_READ, BLK_PERM_ALL,
+                                        &error_abort);
+    uint8_t value;
+
+    g_assert_cmpint(blk_pread(own, offset, 1, &value, 0), ==, 0);
+    blk_unref(own);
+    return value;
+}
+
+/*
+ * A write overtakes one that it overlaps, on the primary's disk: the two disks
+ * are equal all the same.
+ */
+static void test_overlap(void)
+{
+    BlockBackend *blk = open_quorum();
+    Overlap first, second, apart;
+    int64_t at;
+
+    fault_hang("own", true);
+    overlap_begin(&first, blk, 0xc1, 0, 8192);
+    fault_overtake("own");
+    overlap_begin(&second, blk, 0xc2, 4096, 8192);
+    overlap_begin(&apart, blk, 0xc3, 65536, 4096);
+    /* Only what overlaps waits */
+    overlap_end(&apart);
+    fault_hang("own", false);
+    overlap_end(&first);
+    overlap_end(&second);
+    replication_do_checkpoint_all(&error_abort);
+    for (at = 0; at < 3 * 4096; at += 2048) {
+        g_assert_cmpint(on_disk(at), ==, own_byte(at));
+    }
+    g_assert_cmpint(on_disk(65536), ==, own_byte(65536));
     blk_unref(blk);
 }
 
@@ -304,20 +448,28 @@ static void test_options(void)
     try_open("timeout", "soon", "timeout");
 }
 
+static char *new_image(void)
+{
+    char *name = g_strdup_printf("%s/colo-disk-XXXXXX", g_get_tmp_dir());
+    int fd = g_mkstemp(name);
+
+    g_assert(fd >= 0 && ftruncate(fd, SIZE) == 0);
+    close(fd);
+    return name;
+}
+
 int main(int argc, char **argv)
 {
     static const char *const names[] = { "read", "write", "zeroes", "discard",
                                          "flush" };
-    int op, fd, ret;
+    int op, ret;
 
     qemu_init_main_loop(&error_fatal);
     bdrv_init();
     fault_init();
     g_test_init(&argc, &argv, NULL);
-    image = g_strdup_printf("%s/colo-disk-XXXXXX", g_get_tmp_dir());
-    fd = g_mkstemp(image);
-    g_assert(fd >= 0 && ftruncate(fd, SIZE) == 0);
-    close(fd);
+    image = new_image();
+    own_image = new_image();
 
     g_test_add_func("/colo/disk/primary/forward", test_forward);
     g_test_add_func("/colo/disk/primary/order", test_order);
@@ -335,11 +487,17 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/disk/primary/silent/full", test_silent_full);
     g_test_add_func("/colo/disk/primary/silent/close", test_silent_close);
     g_test_add_func("/colo/disk/primary/silent/failover", test_silent_failover);
+    g_test_add_func("/colo/disk/primary/silent/hurry", test_silent_hurry);
+    g_test_add_func("/colo/disk/primary/early/sent", test_early);
+    g_test_add_func("/colo/disk/primary/early/fault", test_early_fault);
     g_test_add_func("/colo/disk/primary/slow", test_slow);
     g_test_add_func("/colo/disk/primary/own-disk", test_own_disk);
+    g_test_add_func("/colo/disk/primary/overlap", test_overlap);
     g_test_add_func("/colo/disk/primary/options", test_options);
     ret = g_test_run();
     unlink(image);
+    unlink(own_image);
     g_free(image);
+    g_free(own_image);
     return ret;
 }
