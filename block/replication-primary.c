@@ -24,11 +24,6 @@
  * Bounds: BYTES_MAX and REQUESTS_MAX; a request that has not been answered
  * within the time-out, counted from its submission, ends it all: the connection
  * is shut down (yank), what is queued is dropped, and whoever waits goes on.
- * A drained section waits with the BQL, and QMP with it: it has DRAIN_MS.  The
- * engine waits for the queue with the main loop running, before it drains.
- *
- * A node that is attached already and not yet started sends as well: the
- * secondary's guest does not run yet, and the disks stay equal.
  *
  * Copyright (c) 2026 the qemu-colo developers
  *
@@ -49,7 +44,11 @@
 #define BYTES_MAX       (16 * MiB)
 #define REQUESTS_MAX    256
 #define STARTED_MAX     16      /* as many as an NBD client has in flight */
-#define DRAIN_MS        700     /* QMP is to answer within a second */
+/*
+ * A drained section waits with the BQL, and QMP with it.  The engine waits for
+ * the queue with the main loop running, before it drains.
+ */
+#define DRAIN_MS        700
 #define DRAIN_GRACE_MS  100     /* see timed_out() */
 
 typedef struct Request {
@@ -369,6 +368,10 @@ static void enqueue(BDRVReplicationState *s, Request *r)
     }
 }
 
+/*
+ * A node that is attached and not yet started sends as well: the secondary's
+ * guest does not run yet, and the disks stay equal.
+ */
 static bool accepts(BDRVReplicationState *s)
 {
     return s->stage == REPL_IDLE || s->stage == REPL_RUNNING;

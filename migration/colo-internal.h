@@ -31,6 +31,10 @@ void colo_secondary_shutdown(void);
 /* P: the counters of its triggers.  Any thread. */
 void colo_primary_get_triggers(uint64_t *count);
 
+/* P: of sending in the background, bytes per second, 0: no limit.  Any thread. */
+void colo_primary_set_bandwidth(uint64_t bytes_per_s);
+uint64_t colo_primary_get_bandwidth(void);
+
 /*
  * The peer is lost, as @error says: the event, and the log.  Not where
  * somebody has asked for it.  Any thread.

@@ -74,6 +74,9 @@ static struct {
     bool quit;
 } shared;
 
+/* Of the background, bytes per second, 0: no limit; outlasts a primary */
+static uint64_t bandwidth;
+
 static void __attribute__((constructor)) colo_primary_init(void)
 {
     qemu_mutex_init(&shared.lock);
@@ -131,6 +134,16 @@ void colo_primary_get_triggers(uint64_t *count)
 {
     QEMU_LOCK_GUARD(&shared.lock);
     memcpy(count, shared.trigger.count, sizeof(shared.trigger.count));
+}
+
+void colo_primary_set_bandwidth(uint64_t bytes_per_s)
+{
+    qatomic_set_u64(&bandwidth, bytes_per_s);
+}
+
+uint64_t colo_primary_get_bandwidth(void)
+{
+    return qatomic_read_u64(&bandwidth);
 }
 
 static void guest_was_reset(void *opaque)
@@ -242,6 +255,18 @@ static void end_epoch(Primary *p, int64_t pause_ns)
     }
 }
 
+/* The epoch is over: its output may go.  Without the BQL. */
+static void tell_compares(Primary *p)
+{
+    Error *err = NULL;
+
+    colo_epoch_set(p->link.session.epoch);
+    colo_notify_compares_event(NULL, COLO_EVENT_CHECKPOINT, &err);
+    if (err) {
+        error_report_err(err);
+    }
+}
+
 /* The beginning */
 
 /* With the BQL */
@@ -289,8 +314,15 @@ static bool begin(Primary *p, Error **errp)
         shared.mismatch_ns = 0;
         shared.channel = p->link.channel;
     }
-    if (!await(p, COLO_SESSION_ANSWERING, errp) ||
-        !said(p, colo_link_hello(&p->link, errp)) ||
+    if (!await(p, COLO_SESSION_ANSWERING, errp)) {
+        return false;
+    }
+    /*
+     * S has what our guest, which stands still, is: a first checkpoint.  From
+     * here on nothing leaves uncompared, as it did since the last failover.
+     */
+    tell_compares(p);
+    if (!said(p, colo_link_hello(&p->link, errp)) ||
         !await(p, COLO_SESSION_READY, errp) || !begin_ram(p, errp)) {
         return false;
     }
@@ -414,18 +446,6 @@ static bool commit(Primary *p, uint16_t flags, int64_t *since, Error **errp)
     return true;
 }
 
-/* The epoch is over: its output may go.  Without the BQL. */
-static void tell_compares(Primary *p)
-{
-    Error *err = NULL;
-
-    colo_epoch_set(p->link.session.epoch);
-    colo_notify_compares_event(NULL, COLO_EVENT_CHECKPOINT, &err);
-    if (err) {
-        error_report_err(err);
-    }
-}
-
 static void tell_filters(int event)
 {
     Error *err = NULL;
@@ -501,8 +521,10 @@ static bool checkpoint(Primary *p, ColoTriggerCause cause, Error **errp)
 static bool send_background(Primary *p, int64_t *wait_ns, Error **errp)
 {
     uint64_t before = colo_channel_sent(p->link.channel);
-    int64_t wait_us = colo_ram_send_poll(p->ram);
+    int64_t wait_us;
 
+    colo_ram_send_set_bandwidth(p->ram, colo_primary_get_bandwidth());
+    wait_us = colo_ram_send_poll(p->ram);
     *wait_ns = MIN(wait_us, ALIVE_NS / 1000) * 1000;
     if (wait_us) {
         return true;

@@ -223,6 +223,14 @@ static bool load_devices(QIOChannelBuffer *devices)
 
     cpu_synchronize_all_pre_loadvm();
     ret = qemu_load_device_state(f);
+    if (ret >= 0) {
+        /* An end before the end: we have read something else than was sent */
+        qemu_get_byte(f);
+        if (!qemu_file_get_error(f)) {
+            error_report("COLO: the device state goes on after its end");
+            ret = -EINVAL;
+        }
+    }
     qemu_fclose(f);
     return ret >= 0;
 }

@@ -14,6 +14,7 @@
 #include "colo-channel.h"
 #include "colo-histogram.h"
 #include "colo-internal.h"
+#include "colo-ram.h"
 #include "colo-stats.h"
 #include "trace.h"
 
@@ -98,6 +99,25 @@ static ColoPhaseStats *phase_stats(ColoPhase phase)
     return stats;
 }
 
+static ColoMemoryStats *memory_stats(void)
+{
+    ColoMemoryStats *stats = g_new0(ColoMemoryStats, 1);
+    ColoRamStats ram;
+
+    colo_ram_get_stats(&ram);
+    stats->pages_background = ram.pages_background;
+    stats->pages_pause = ram.pages_pause;
+    stats->bytes_background = ram.bytes_background;
+    stats->bytes_pause = ram.bytes_pause;
+    stats->syncs = ram.syncs;
+    stats->sync_time = ram.sync_us;
+    stats->pages_received = ram.pages_received;
+    stats->pages_diverged = ram.pages_diverged;
+    stats->write_back_time = ram.write_back_us;
+    stats->write_back_locked_time = ram.write_back_bql_us;
+    return stats;
+}
+
 ColoInfo *qmp_query_colo(Error **errp)
 {
     ColoInfo *info = g_new0(ColoInfo, 1);
@@ -117,6 +137,8 @@ ColoInfo *qmp_query_colo(Error **errp)
     info->bytes_sent = bytes_sent;
     info->bytes_received = bytes_received;
     info->background_bytes = background_bytes;
+    info->background_bandwidth = colo_primary_get_bandwidth();
+    info->memory = memory_stats();
 
     for (int i = 0; mode == COLO_MODE_PRIMARY && i < ARRAY_SIZE(count); i++) {
         ColoTriggerStats *stats = g_new0(ColoTriggerStats, 1);

@@ -168,6 +168,11 @@ void qmp_x_colo_set_peer_timeout(uint32_t timeout, Error **errp)
     colo_channel_set_timeout(timeout);
 }
 
+void qmp_x_colo_set_background_bandwidth(uint64_t bandwidth, Error **errp)
+{
+    colo_primary_set_bandwidth(bandwidth);
+}
+
 /* For Xen, which brings a checkpoint engine of its own */
 
 void qmp_xen_set_replication(bool enable, bool primary,

@@ -253,9 +253,10 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     }
     for (int i = 0; i < ARRAY_SIZE(cases); i++) {
-        g_autofree char *path =
-            g_strdup_printf("colo-disk/fault/%s/%s", cases[i].image,
-                            cases[i].error == EIO ? "EIO" : "ENOSPC");
+        bool eio = cases[i].error == EIO;
+        const char *error = eio ? "EIO" : "ENOSPC";
+        g_autofree char *path = g_strdup_printf("colo-disk/fault/%s/%s",
+                                                cases[i].image, error);
 
         qtest_add_data_func(path, &cases[i], run_fault);
     }

@@ -81,32 +81,71 @@ static char *pair_image_file(ColoPair *pair, const char *image,
                            node, node, pair->fault_errno);
 }
 
+int colo_pair_free_port(void)
+{
+    struct sockaddr_in addr = { .sin_family = AF_INET };
+    socklen_t len = sizeof(addr);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    g_assert(!bind(fd, (struct sockaddr *)&addr, len) &&
+             !getsockname(fd, (struct sockaddr *)&addr, &len));
+    close(fd);
+    return ntohs(addr.sin_port);
+}
+
+static void pair_start_nbd(ColoPair *pair)
+{
+    g_autofree char *path = pair_file(pair, "s", "nbd");
+    g_autofree char *port = g_strdup_printf("%d", pair->nbd_port);
+
+    if (pair->nbd_port) {
+        colo_side_ok(pair->s, "{'execute': 'nbd-server-start', 'arguments': "
+                     "{'addr': {'type': 'inet', 'data': "
+                     "{'host': '127.0.0.1', 'port': %s}}}}", port);
+    } else {
+        colo_side_ok(pair->s, "{'execute': 'nbd-server-start', 'arguments': "
+                     "{'addr': {'type': 'unix', 'data': {'path': %s}}}}", path);
+    }
+    colo_side_ok(pair->s, "{'execute': 'nbd-server-add', 'arguments': "
+                 "{'device': 'parent0', 'writable': true}}");
+}
+
 static char *pair_secondary_drives(ColoPair *pair)
 {
     g_autofree char *parent = pair_create_image(pair, "s", "qcow2");
-    g_autofree char *active = pair_create_image(pair, "s", "active");
-    g_autofree char *hidden = pair_create_image(pair, "s", "hidden");
-    g_autofree char *parent_file = pair_image_file(pair, "parent", "", parent);
-    g_autofree char *active_file = pair_image_file(pair, "active", "file.",
-                                                   active);
-    g_autofree char *hidden_file = pair_image_file(pair, "hidden",
-                                                   "file.backing.", hidden);
+    g_autofree char *active = NULL, *hidden = NULL;
+    g_autofree char *parent_file = NULL, *active_file = NULL, *hidden_file = NULL;
+    const char *top_id = pair->top_id ?: "colo-disk0";
 
+    if (pair->overlay) {
+        return g_strdup_printf(
+            "-blockdev driver=qcow2,node-name=parent0,file.driver=file,"
+            "file.filename=%s "
+            "-blockdev driver=replication,mode=secondary,node-name=childs0,"
+            "top-id=%s,overlay.limit=%s,file=parent0 "
+            "-drive if=ide,id=colo-disk0," QUORUM ",children.0=childs0",
+            parent, top_id, pair->overlay);
+    }
+    active = pair_create_image(pair, "s", "active");
+    hidden = pair_create_image(pair, "s", "hidden");
+    parent_file = pair_image_file(pair, "parent", "", parent);
+    active_file = pair_image_file(pair, "active", "file.", active);
+    hidden_file = pair_image_file(pair, "hidden", "file.backing.", hidden);
     return g_strdup_printf(
         "-drive if=none,id=parent0,%s,driver=qcow2 "
         "-drive if=none,id=childs0,driver=replication,mode=secondary,"
-        "top-id=colo-disk0,file.driver=qcow2,%s,"
+        "top-id=%s,file.driver=qcow2,%s,"
         "file.backing.driver=qcow2,%s,"
         "file.backing.backing=parent0 "
         "-drive if=ide,id=colo-disk0," QUORUM ",children.0=childs0",
-        parent_file, active_file, hidden_file);
+        parent_file, top_id, active_file, hidden_file);
 }
 
 void colo_pair_add_secondary(ColoPair *pair, const char *extra)
 {
     g_autofree char *name = g_strdup_printf("secondary%d", ++pair->lives);
     g_autofree char *incoming = pair_file(pair, "s", "migrate");
-    g_autofree char *nbd = pair_file(pair, "s", "nbd");
     g_autofree char *drives = pair->disk ? pair_secondary_drives(pair) : NULL;
     g_autofree char *args = g_strdup_printf(
         "-machine %s " COLO_GUEST_ARGS " -bios %s/bios -incoming unix:%s "
@@ -115,10 +154,7 @@ void colo_pair_add_secondary(ColoPair *pair, const char *extra)
     g_assert(!pair->s);
     pair->s = colo_side_start(name, pair->dir, args);
     if (pair->disk) {
-        colo_side_ok(pair->s, "{'execute': 'nbd-server-start', 'arguments': "
-                     "{'addr': {'type': 'unix', 'data': {'path': %s}}}}", nbd);
-        colo_side_ok(pair->s, "{'execute': 'nbd-server-add', 'arguments': "
-                     "{'device': 'parent0', 'writable': true}}");
+        pair_start_nbd(pair);
     }
 }
 
@@ -129,26 +165,40 @@ void colo_pair_set_delay(ColoPair *pair, int64_t delay_ms)
                  "{'x-checkpoint-delay': %" PRId64 "}}", pair->delay_ms);
 }
 
-void colo_pair_replicate(ColoPair *pair)
+void colo_pair_connect_disk(ColoPair *pair)
 {
-    g_autofree char *path = pair_file(pair, "s", "migrate");
-    g_autofree char *uri = g_strdup_printf("unix:%s", path);
-    g_autofree char *nbd = pair_file(pair, "s", "nbd");
+    g_autofree char *path = pair_file(pair, "s", "nbd");
+    g_autofree char *server = pair->nbd_port ?
+        g_strdup_printf("file.server.type=inet,file.server.host=127.0.0.1,"
+                        "file.server.port=%d", pair->nbd_port) :
+        g_strdup_printf("file.server.type=unix,file.server.path=%s", path);
 
     if (pair->disk) {
         colo_side_hmp(pair->p, "drive_add -n buddy driver=replication,"
-                      "mode=primary,file.driver=nbd,file.server.type=unix,"
-                      "file.server.path=%s,file.export=parent0,"
-                      "node-name=replication0", nbd);
+                      "mode=primary,file.driver=nbd,%s,file.export=parent0,"
+                      "node-name=replication0", server);
         colo_side_ok(pair->p, "{'execute': 'x-blockdev-change', 'arguments': "
                      "{'parent': 'colo-disk0', 'node': 'replication0'}}");
     }
+}
+
+void colo_pair_migrate(ColoPair *pair)
+{
+    g_autofree char *path = pair_file(pair, "s", "migrate");
+    g_autofree char *uri = g_strdup_printf("unix:%s", path);
+
     colo_pair_set_delay(pair, pair->delay_ms);
     colo_side_ok(pair->p, "{'execute': 'migrate-set-capabilities', "
                  "'arguments': {'capabilities': "
                  "[{'capability': 'x-colo', 'state': true}]}}");
     colo_side_ok(pair->p, "{'execute': 'migrate', 'arguments': {'uri': %s}}",
                  uri);
+}
+
+void colo_pair_replicate(ColoPair *pair)
+{
+    colo_pair_connect_disk(pair);
+    colo_pair_migrate(pair);
     colo_side_until(pair->p, "query-migrate", "status", "colo");
     colo_side_until(pair->p, "query-colo-status", "mode", "primary");
     colo_side_until(pair->s, "query-colo-status", "mode", "secondary");

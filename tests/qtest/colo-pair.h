@@ -29,6 +29,9 @@ typedef struct ColoPair {
     char *scratch;          /* a file name in it, free for use */
     const char *machine;    /* for "-machine" */
     ColoPairDisk disk;
+    int nbd_port;           /* S's disk is at 127.0.0.1; 0: unix socket */
+    const char *overlay;    /* S's overlay.limit; NULL: two images instead */
+    const char *top_id;     /* what S takes for the guest's disk; NULL: right */
     int64_t delay_ms;       /* x-checkpoint-delay */
     const char *faulty;     /* "parent", "active" or "hidden": ... */
     int fault_errno;        /* ... writes to this image of S fail with this */
@@ -44,10 +47,16 @@ ColoPair *colo_pair_start(ColoPairDisk disk, int64_t delay_ms);
 ColoPair *colo_pair_start_on(const char *machine, ColoPairDisk disk,
                              int64_t delay_ms);
 
+/* A port that nobody uses at the moment */
+int colo_pair_free_port(void);
+
 /* Steps of the above: start the secondary (@args: more for QEMU) and NBD ... */
 void colo_pair_add_secondary(ColoPair *pair, const char *args);
 /* ... connect the disk to it, and migrate until both guests run in COLO. */
 void colo_pair_replicate(ColoPair *pair);
+/* The parts of that; waits for nothing */
+void colo_pair_connect_disk(ColoPair *pair);
+void colo_pair_migrate(ColoPair *pair);
 
 /* Change x-checkpoint-delay; a replicating pair makes a checkpoint at once. */
 void colo_pair_set_delay(ColoPair *pair, int64_t delay_ms);

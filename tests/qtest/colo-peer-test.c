@@ -178,6 +178,37 @@ static void run_no_waiting(const void *opaque)
     alarm(0);
 }
 
+/*
+ * What the secondary has committed can't be loaded, as it is garbage: it says
+ * so, and that it can't take over; the primary can.
+ */
+static void run_unfit(const void *opaque)
+{
+    size_t bytes = GPOINTER_TO_SIZE(opaque);
+    g_autofree char *state = NULL;
+    ColoProxy *proxy;
+    ColoPair *pair;
+    QDict *dict;
+
+    alarm(CASE_SECONDS);
+    pair = start_through_proxy(&proxy);
+    colo_pair_request_checkpoint(pair);
+    colo_proxy_arm(proxy, TO_S, COLO_MSG_DEVICES, H + bytes, COLO_GARBAGE);
+    colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
+    await_loss(pair, proxy);
+    state = colo_side_ask(pair->s, "state", "{'execute': 'query-colo'}");
+    g_assert_cmpstr(state, ==, "unfit");
+    dict = colo_side_try(pair->s, ANSWER_MS,
+                         "{'execute': 'x-colo-lost-heartbeat'}");
+    g_assert(dict && qdict_haskey(dict, "error"));
+    qobject_unref(dict);
+    answer(pair->s);
+    go_on_alone(pair, PRIMARY);
+    colo_proxy_free(proxy);
+    colo_pair_free(pair);
+    alarm(0);
+}
+
 /* yank, out of band, then on alone */
 static void run_yank(const void *opaque)
 {
@@ -217,6 +248,9 @@ int main(int argc, char **argv)
                         run_no_waiting);
     qtest_add_data_func("colo-peer/no-waiting/p", GINT_TO_POINTER(PRIMARY),
                         run_no_waiting);
+    qtest_add_data_func("colo-peer/unfit/begin", GSIZE_TO_POINTER(0), run_unfit);
+    qtest_add_data_func("colo-peer/unfit/middle", GSIZE_TO_POINTER(5000),
+                        run_unfit);
     qtest_add_data_func("colo-peer/yank/s", GINT_TO_POINTER(SECONDARY),
                         run_yank);
     qtest_add_data_func("colo-peer/yank/p", GINT_TO_POINTER(PRIMARY), run_yank);

@@ -123,7 +123,11 @@ static bool forward(ColoProxy *p, ColoProxyWay way)
     }
     if (hit && p->fault == COLO_GARBAGE) {
         memset(data, 0, sizeof(data));
-        pass(p->fd[!way], data, 4096);
+        for (size = 0; size < COLO_GARBAGE_SIZE; size += sizeof(data)) {
+            if (!pass(p->fd[!way], data, sizeof(data))) {
+                break;
+            }
+        }
     }
     return !hit;
 }

@@ -26,8 +26,11 @@ typedef enum { COLO_TO_SECONDARY, COLO_TO_PRIMARY } ColoProxyWay;
 typedef enum {
     COLO_CUT,           /* both connections are closed */
     COLO_FREEZE,        /* nothing moves any more, both ways, nothing closes */
-    COLO_GARBAGE,       /* zeroes come instead of the rest */
+    COLO_GARBAGE,       /* zeroes come instead of the rest, then nothing */
 } ColoProxyFault;
+
+/* As many at least; more than the device state of a small guest */
+#define COLO_GARBAGE_SIZE (256 * 1024)
 
 /* Listens on @front when it returns; connects to @back when needed. */
 ColoProxy *colo_proxy_new(const char *front, const char *back);

@@ -422,6 +422,11 @@ void colo_side_kill(ColoSide *s)
     side_free(s);
 }
 
+void colo_side_signal(ColoSide *s, int signal)
+{
+    g_assert_cmpint(kill(s->pid, signal), ==, 0);
+}
+
 void colo_side_quit(ColoSide *s)
 {
     int64_t deadline = now_ms() + COLO_ANSWER_MS;

@@ -44,6 +44,9 @@ void colo_side_kill(ColoSide *s);
 /* Stop it and make it go on, as SIGSTOP and SIGCONT do. */
 void colo_side_freeze(ColoSide *s, bool freeze);
 
+/* Send the process a signal, SIGSTOP for instance. */
+void colo_side_signal(ColoSide *s, int signal);
+
 /* End the process by SIGTERM; it must exit in time and with 0.  Frees @s. */
 void colo_side_quit(ColoSide *s);
 

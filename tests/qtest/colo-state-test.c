@@ -250,6 +250,10 @@ static void test_query(void)
     }
     g_assert_cmpint(pauses, ==, 3);
     g_assert_cmpint(requests, ==, 3);
+    info = qdict_get_qdict(info, "memory");
+    /* The guest writes to more pages than this between any two */
+    g_assert_cmpint(qdict_get_int(info, "pages-pause"), >, 3);
+    g_assert_cmpint(qdict_get_int(info, "bytes-pause"), >, 4096);
     qobject_unref(answer);
     colo_side_until(pair->p, "query-colo", "state", "protected");
     colo_side_until(pair->s, "query-colo", "state", "protected");
