@@ -18,7 +18,7 @@
 
 /* What has been read and is not due yet */
 typedef struct Piece {
-    int64_t due_ns;
+    int64_t came_ns, due_ns;
     size_t len;
     char bytes[CHUNK];
 } Piece;
@@ -68,15 +68,17 @@ static bool way_read(Way *way, int64_t delay_ns)
         return n < 0 && (errno == EAGAIN || errno == EINTR);
     }
     piece->len = n;
-    piece->due_ns = bench_now_ns() + delay_ns;
+    piece->came_ns = bench_now_ns();
+    piece->due_ns = piece->came_ns + delay_ns;
     g_queue_push_tail(&way->pieces, piece);
     return true;
 }
 
 /* Sends what is due; the next one's time, INT64_MAX if none, -1: broken. */
-static int64_t way_write(Way *way)
+static int64_t way_write(Way *way, GArray *held_ms)
 {
     Piece *piece;
+    double held;
 
     while ((piece = g_queue_peek_head(&way->pieces)) != NULL) {
         ssize_t n;
@@ -88,20 +90,24 @@ static int64_t way_write(Way *way)
         if (n != (ssize_t)piece->len) {
             return -1; /* it only carries small requests: all fits */
         }
+        held = (bench_now_ns() - piece->came_ns) / 1e6;
+        g_array_append_val(held_ms, held);
         g_free(g_queue_pop_head(&way->pieces));
     }
     return INT64_MAX;
 }
 
-static void relay_loop(BenchWork *work, Way ways[2], int64_t delay_ns)
+static void relay_loop(BenchWork *work, Way ways[2], BenchRelay *relay)
 {
+    int64_t delay_ns = relay->delay_ms * 1e6;
     struct pollfd pfd[2] = {
         { .fd = ways[0].from, .events = POLLIN },
         { .fd = ways[1].from, .events = POLLIN },
     };
 
     while (!bench_work_stopped(work)) {
-        int64_t there = way_write(&ways[0]), back = way_write(&ways[1]);
+        int64_t there = way_write(&ways[0], relay->held_ms);
+        int64_t back = way_write(&ways[1], relay->held_ms);
         int64_t left = MIN(MIN(there, back) - bench_now_ns(), 50 * 1000000);
         struct timespec ts = { .tv_nsec = MAX(left, 0) };
 
@@ -139,7 +145,7 @@ bool bench_relay_work(BenchWork *work, void *opaque, Error **errp)
     if (server >= 0) {
         ways[0].from = ways[1].to = client;
         ways[0].to = ways[1].from = server;
-        relay_loop(work, ways, relay->delay_ms * 1e6);
+        relay_loop(work, ways, relay);
         close(server);
     }
     for (int i = 0; i < 2; i++) {

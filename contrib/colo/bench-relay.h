@@ -13,7 +13,8 @@
 typedef struct BenchRelay {
     const char *address;   /* where it leads to */
     uint16_t to_port;
-    double delay_ms;       /* in each direction */
+    double delay_ms;       /* in each direction, at least */
+    GArray *held_ms;       /* out: double, how long each piece was really held */
     uint16_t port;         /* out: it listens at 127.0.0.1, this port */
     int listen_fd;
 } BenchRelay;
