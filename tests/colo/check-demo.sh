@@ -10,9 +10,20 @@ colo=$1
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
+# A script's background job ignores SIGINT until env has run: what comes before
+# the program itself is there would be lost.
+await_colo() {
+    i=0
+    while [ "$(cat "/proc/$1/comm")" != colo ]; do
+        i=$((i + 1))
+        [ $i -lt 1000 ] || { echo "# no 'colo' after 10 s"; return; }
+        sleep 0.01
+    done
+}
+
 echo 1..5
 n=0
-# From before the first process runs to after the pair is protected
+# From the very beginning to after the pair is protected
 for seconds in 0 0.05 0.3 1.5 8; do
     n=$((n + 1))
     mkdir "$dir/tmp"
@@ -22,6 +33,7 @@ for seconds in 0 0.05 0.3 1.5 8; do
         --initrd "$COLO_INITRD" --accel "${COLO_ACCEL:-tcg}" \
         >"$dir/out" 2>&1 &
     pid=$!
+    await_colo "$pid"
     sleep "$seconds"
     kill -INT "$pid"
     status=0
