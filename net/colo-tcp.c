@@ -454,7 +454,11 @@ void colo_tcp_committed(ColoTcpCompare *t, const ColoTcpSegment *seg)
     set_base(t, seg->seq);
     if (is_far(t, seg->seq)) {
         colo_stream_reset(&t->stream);
-    } else {
+    } else if (colo_stream_put(&t->stream, seg->seq, seg->payload,
+                               seg->payload_len, stream_floor(t)) ==
+               COLO_STREAM_DIFFERS) {
+        /* What leaves is P's; S's bytes of the old epoch are no history */
+        colo_stream_reset(&t->stream);
         colo_stream_put(&t->stream, seg->seq, seg->payload, seg->payload_len,
                         stream_floor(t));
     }
