@@ -65,6 +65,14 @@ case_check_refuses_an_empty_suite() {
     refused 'no test in suite colo-unit' mk/check colo-unit
 }
 
+case_check_runs_once_at_a_time() {
+    # shellcheck disable=SC2016
+    test_is second '' 'cd "$PROJECT" || exit 1
+        mk/check colo-unit 2>&1 | grep -q "running already"'
+    PROJECT=$PWD mk/check colo-unit
+    until_true 5 flock -n build/check.lock true
+}
+
 case_check_hides_kvm() {
     [ "$(id -u)" = 0 ] && [ -e /dev/kvm ] || return 0
     # shellcheck disable=SC2016
