@@ -298,10 +298,49 @@ static void in_unwatch(ColoIn *in)
     }
 }
 
+typedef struct ReadySource {
+    GSource source;
+    ColoIn *in;
+} ReadySource;
+
+static void in_resume_bh(void *opaque);
+
+/* Asked whenever the loop goes round: whoever makes it ready wakes the loop */
+static gboolean ready_prepare(GSource *source, gint *timeout)
+{
+    *timeout = -1;
+    return in_ready(((ReadySource *)source)->in);
+}
+
+static gboolean ready_dispatch(GSource *source, GSourceFunc callback,
+                               gpointer opaque)
+{
+    in_resume_bh(((ReadySource *)source)->in);
+    return G_SOURCE_CONTINUE;
+}
+
+static GSourceFuncs ready_funcs = {
+    .prepare = ready_prepare, .dispatch = ready_dispatch,
+};
+
+static void in_await_ready(ColoIn *in, bool wanted)
+{
+    if (wanted && !in->await_ready) {
+        in->await_ready = g_source_new(&ready_funcs, sizeof(ReadySource));
+        ((ReadySource *)in->await_ready)->in = in;
+        g_source_attach(in->await_ready, in->context);
+    } else if (!wanted && in->await_ready) {
+        g_source_destroy(in->await_ready);
+        g_source_unref(in->await_ready);
+        in->await_ready = NULL;
+    }
+}
+
 static void in_forget(ColoIn *in)
 {
     in->open = false;
     in_unwatch(in);
+    in_await_ready(in, false);
     if (in->ioc) {
         object_unref(OBJECT(in->ioc));
         in->ioc = NULL;
@@ -362,14 +401,15 @@ static bool in_read_channel(ColoIn *in, bool *end)
 
 static gboolean in_readable(QIOChannel *ioc, GIOCondition cond, gpointer opaque);
 
-/* Wait for the peer, or do not, as long as what it sends is held */
+/* Wait for the peer or, as long as what it sends is held, for that to end */
 static void in_rewatch(ColoIn *in)
 {
-    if (!in->ioc || !in_ready(in)) {
+    bool ready = in_ready(in);
+
+    in_await_ready(in, in->open && !ready);
+    if (!in->ioc || !ready) {
         in_unwatch(in);
-        return;
-    }
-    if (!in->watch) {
+    } else if (!in->watch) {
         in->watch = qio_channel_create_watch(in->ioc, G_IO_IN | G_IO_ERR |
                                              G_IO_HUP);
         g_source_set_callback(in->watch, (GSourceFunc)in_readable, in, NULL);
@@ -451,6 +491,7 @@ static void in_read(void *opaque, const uint8_t *buf, int size)
     in->stats.bytes += size;
     colo_frame_reader_fill(&in->reader, size);
     in_pump(in);
+    in_rewatch(in);
 }
 
 static void in_resume_bh(void *opaque)

@@ -96,6 +96,7 @@ typedef struct ColoIn {
     ColoFrameReader reader;
     QIOChannel *ioc;        /* a socket's, which is read here; else NULL */
     GSource *watch;         /* for reading it */
+    GSource *await_ready;   /* for @ready to become true */
     QEMUBH *resume;
     bool open;
     int64_t warned;         /* us, when it last complained of the peer */
@@ -103,8 +104,9 @@ typedef struct ColoIn {
     /* Called when a connection is there.  May be NULL. */
     void (*opened)(void *opaque);
     /*
-     * False: hold what comes next in the stream, until colo_in_resume().  May
-     * be NULL.
+     * False: hold what comes next in the stream.  Asked again each time the
+     * loop goes round; who makes it true must wake the loop, as NICs do that
+     * can receive again, or call colo_in_resume().  May be NULL.
      */
     bool (*ready)(void *opaque);
     /* A frame or a marker; its data is valid only now. */

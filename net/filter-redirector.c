@@ -30,6 +30,7 @@
 #include "qom/object.h"
 #include "migration/colo.h"
 #include "net/net.h"
+#include "sysemu/runstate.h"
 #include "colo-channel.h"
 #include "colo-epoch.h"
 #include "colo-filter.h"
@@ -70,12 +71,34 @@ static void redirector_in_opened(void *opaque)
     colo_gate_reconnect(&s->gate);
 }
 
+/*
+ * Not faster than the NIC takes them, as a tap: of what is queued for a NIC,
+ * most models throw away what does not fit into their ring when it is flushed,
+ * and what S's guest lost but P's did not nobody sends again.  Before the first
+ * checkpoint all goes into that queue, which the checkpoint empties.
+ */
+static bool guest_takes(FilterRedirector *s)
+{
+    return runstate_check(RUN_STATE_INMIGRATE) ||
+           qemu_can_send_packet(NETFILTER(s)->netdev);
+}
+
 static bool redirector_in_ready(void *opaque)
 {
     FilterRedirector *s = opaque;
 
-    return s->given_up || !towards_guest(s) ||
-           colo_gate_verdict(&s->gate) != COLO_GATE_HOLD;
+    if (s->given_up || !towards_guest(s)) {
+        return true;
+    }
+    switch (colo_gate_verdict(&s->gate)) {
+    case COLO_GATE_HOLD:
+        return false;
+    case COLO_GATE_DROP:
+        return true;
+    case COLO_GATE_PASS:
+        return guest_takes(s);
+    }
+    g_assert_not_reached();
 }
 
 static void redirector_in_receive(void *opaque, ColoFrameType type,

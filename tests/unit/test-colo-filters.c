@@ -38,6 +38,8 @@ static GString *passed;         /* frames, and to whom */
 static int purges;
 static int requests;
 static bool running;
+static bool inmigrate;          /* not yet */
+static bool nic_full;
 static VMChangeStateHandler *vm_change;
 static void *vm_change_opaque;
 
@@ -68,6 +70,18 @@ bool colo_checkpoint_request(void)
 bool runstate_is_running(void)
 {
     return running;
+}
+
+bool runstate_check(RunState state)
+{
+    g_assert_cmpint(state, ==, RUN_STATE_INMIGRATE);
+    return inmigrate;
+}
+
+int qemu_can_send_packet(NetClientState *nc)
+{
+    g_assert(nc == &netdev);
+    return running && !nic_full;
 }
 
 VMChangeStateEntry *qemu_add_vm_change_state_handler(VMChangeStateHandler *cb,
@@ -142,6 +156,7 @@ static void filter_new(const char *type, const char *property,
     written = g_string_new("");
     purges = requests = 0;
     running = true;
+    inmigrate = nic_full = false;
     colo_epoch_set(0);
     colo_frame_reader_init(&reader, false);
     chardev = qemu_chr_new("chr", address, NULL);
@@ -479,6 +494,64 @@ static void test_in_reconnect(void)
     filter_end();
 }
 
+/* The guest gets them as it can take them, and none is lost */
+static void test_in_nic_full(void)
+{
+    in_new(NET_FILTER_DIRECTION_TX);
+    peer_send("[1]");
+    checkpoint(1);
+    peer_send("a");
+    nic_full = true;
+    peer_send("b");
+    peer_send("c");
+    expect_passed("guest:a ");
+    nic_full = false;
+    qemu_notify_event();
+    expect_passed("guest:b guest:c ");
+    set_running(false);
+    peer_send("d");
+    peer_send("e");
+    set_running(true);
+    qemu_notify_event();
+    expect_passed("guest:d guest:e ");
+    g_assert_cmpuint(stat_get("in-dropped"), ==, 0);
+    filter_end();
+}
+
+/* What is of the old epoch does not wait for anybody */
+static void test_in_nic_full_at_checkpoint(void)
+{
+    in_new(NET_FILTER_DIRECTION_TX);
+    peer_send("[1]");
+    checkpoint(1);
+    nic_full = true;
+    peer_send("a");
+    peer_send("b");
+    peer_send("[2]");
+    peer_send("c");
+    expect_passed("");
+    checkpoint(2);
+    wait_for(stat_get("in-dropped") == 2, "two frames dropped");
+    expect_passed("");
+    nic_full = false;
+    qemu_notify_event();
+    expect_passed("guest:c ");
+    filter_end();
+}
+
+/* No guest has run yet: the first checkpoint empties the NIC's queue */
+static void test_in_inmigrate(void)
+{
+    in_new(NET_FILTER_DIRECTION_TX);
+    inmigrate = true;
+    set_running(false);
+    peer_send("a");
+    expect_passed("guest:a ");
+    checkpoint(1);
+    g_assert_cmpint(purges, ==, 1);
+    filter_end();
+}
+
 static void test_in_unnumbered(void)
 {
     in_new(NET_FILTER_DIRECTION_TX);
@@ -564,6 +637,10 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/filters/in/checkpoint-first",
                     test_in_checkpoint_first);
     g_test_add_func("/colo/filters/in/reconnect", test_in_reconnect);
+    g_test_add_func("/colo/filters/in/nic-full", test_in_nic_full);
+    g_test_add_func("/colo/filters/in/nic-full-at-checkpoint",
+                    test_in_nic_full_at_checkpoint);
+    g_test_add_func("/colo/filters/in/inmigrate", test_in_inmigrate);
     g_test_add_func("/colo/filters/in/unnumbered", test_in_unnumbered);
     g_test_add_func("/colo/filters/in/netdev", test_in_netdev);
     g_test_add_func("/colo/filters/in/failover", test_in_failover);
