@@ -156,26 +156,28 @@ static bool watch_net(BenchRun *run, const PauseLoad *load, Error **errp)
     return bench_work_finish(work, ok ? errp : NULL) && ok;
 }
 
+static const PauseLoad *find_load(const char *name)
+{
+    for (int i = 0; i < ARRAY_SIZE(loads); i++) {
+        if (g_str_equal(loads[i].name, name)) {
+            return &loads[i];
+        }
+    }
+    g_assert_not_reached();
+}
+
 bool bench_run_pause(BenchRun *run, Error **errp)
 {
+    const PauseLoad *load = find_load(run->part);
     g_autofree char *tick = g_strdup_printf("tick %d %d", TICK_US,
                                             TICK_NONCE);
 
-    if (!bench_guest_command(run->guest, tick, errp)) {
-        return false;
-    }
-    for (int i = 0; i < ARRAY_SIZE(loads); i++) {
-        const PauseLoad *load = &loads[i];
-        bool ok = load->mb_per_s ? watch_dirty(run, load, errp)
-                  : load->disk ? watch_disk(run, load, errp)
-                  : load->net ? watch_net(run, load, errp)
-                  : watch(run, load, errp);
-
-        if (!ok) {
-            return false;
-        }
-    }
-    return bench_guest_command(run->guest, "tick 0 0", errp);
+    return bench_guest_command(run->guest, tick, errp) &&
+           (load->mb_per_s ? watch_dirty(run, load, errp)
+            : load->disk ? watch_disk(run, load, errp)
+            : load->net ? watch_net(run, load, errp)
+            : watch(run, load, errp)) &&
+           bench_guest_command(run->guest, "tick 0 0", errp);
 }
 
 static bool set_interval(BenchRun *run, int ms, Error **errp)
