@@ -43,6 +43,8 @@ static void *tick_thread(void *opaque)
                          __ATOMIC_RELEASE);
         thread_pace(&due, t->period_ns);
     }
+    /* Freed memory keeps what it held: nobody shall find that. */
+    t->page->magic = 0;
     munmap(t->page, PAGE_BYTES);
     free(t);
     return NULL;
