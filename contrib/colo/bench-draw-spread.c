@@ -90,7 +90,7 @@ static void draw_limit(GString *script, const BenchResults *results,
         g_string_append_printf(script, "set arrow from -0.5, %g to %g, %g "
                                "nohead dt 2 lc rgb '%s'\n", ms, loads - 0.5,
                                ms, bench_colour(BENCH_LIMIT));
-        bench_draw_label(script, "device state saved", at,
+        bench_draw_label(script, "device state saved and loaded", at,
                          bench_colour(BENCH_LIMIT),
                          "right offset 0, -0.7 font ',10'");
     }

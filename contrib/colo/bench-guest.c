@@ -8,6 +8,7 @@
 #include "qemu/osdep.h"
 #include <ftw.h>
 #include <glib/gstdio.h>
+#include "bench-alone.h"
 #include "bench-guest.h"
 #include "bench-proc.h"
 #include "scenario-priv.h"
@@ -137,57 +138,20 @@ static gboolean watch_consoles(gpointer opaque)
     return G_SOURCE_CONTINUE;
 }
 
-static bool replicates(const char *option, const char *value)
-{
-    return g_str_equal(option, "-chardev") ||
-           (g_str_equal(option, "-object") &&
-            (g_str_has_prefix(value, "filter-") ||
-             g_str_has_prefix(value, "colo-") ||
-             g_str_has_prefix(value, "iothread,")));
-}
-
-/* What is left of a primary's command line without a secondary */
-static char **alone_argv(char *const *argv)
-{
-    GPtrArray *out = g_ptr_array_new();
-
-    for (int i = 0; argv[i]; i++) {
-        if (argv[i + 1] && replicates(argv[i], argv[i + 1])) {
-            i++;
-        } else if (!g_str_equal(argv[i], "-S")) {
-            g_ptr_array_add(out, g_strdup(argv[i]));
-        }
-    }
-    g_ptr_array_add(out, NULL);
-    return (char **)g_ptr_array_free(out, false);
-}
-
 static bool start_alone(BenchGuest *g, Error **errp)
 {
     static const VMOps ops = {
         .ready = vm_is_ready, .event = vm_event, .gone = vm_is_gone,
     };
-    Scenario *s = &g->s;
-    g_autofree char *log = g_strdup_printf("%s/qemu.log", s->node_dir[0]);
-    g_auto(GStrv) argv = NULL;
-    g_auto(GStrv) alone = NULL;
-    char *const *lines = procedure_step(s->procedure, "primary-start", errp);
+    g_autofree char *log = g_strdup_printf("%s/qemu.log", g->s.node_dir[0]);
+    g_autofree char *console = g_strdup_printf("%s/console.log",
+                                               g->s.node_dir[0]);
+    g_auto(GStrv) argv = bench_alone_argv(&g->s, console, "tap0", errp);
 
-#define SET(name, ...) g_hash_table_insert(s->vars, g_strdup(name), \
-                                           g_strdup_printf(__VA_ARGS__))
-    SET("images", "%s", s->node_dir[0]);
-    SET("tap", "ifname=tap0,script=no,downscript=no");
-    SET("primary_ip", "%s", scenario_addresses[0]);
-    SET("secondary_ip", "%s", scenario_addresses[1]);
-    SET("local", "%s -serial file:%s/console.log", s->local, s->node_dir[0]);
-#undef SET
-    argv = lines ? step_argv(lines[0], s->vars, g->config.qemu,
-                             g->config.qemu_img, errp) : NULL;
     if (!argv) {
         return false;
     }
-    alone = alone_argv(argv);
-    g->vm = vm_start("QEMU alone", alone, log, &ops, g, errp);
+    g->vm = vm_start("QEMU alone", argv, log, &ops, g, errp);
     return g->vm != NULL;
 }
 
@@ -369,6 +333,12 @@ bool bench_guest_qmp(BenchGuest *g, BenchSide side, const char *command,
     ret = qmp_client_call(qmp, command, QMP_MS, errp);
     qobject_unref(ret);
     return ret != NULL;
+}
+
+bool bench_guest_load_devices(BenchGuest *g, const char *file, double *ms,
+                              Error **errp)
+{
+    return bench_alone_load(&g->s, vm_pid(g->vm), file, ms, errp);
 }
 
 pid_t bench_guest_pid(BenchGuest *g, BenchSide side)

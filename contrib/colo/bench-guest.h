@@ -55,6 +55,13 @@ bool bench_guest_work(BenchGuest *guest, BenchWorkFunc *func, void *opaque,
                       int timeout_ms, Error **errp);
 bool bench_guest_qmp(BenchGuest *guest, BenchSide side, const char *command,
                      Error **errp);
+/*
+ * Of a stopped guest alone with shared RAM: its device state, in @file as
+ * xen-save-devices-state has written it, is loaded by a second QEMU, which took
+ * @ms milliseconds.
+ */
+bool bench_guest_load_devices(BenchGuest *guest, const char *file, double *ms,
+                              Error **errp);
 pid_t bench_guest_pid(BenchGuest *guest, BenchSide side);
 
 /* Of the primary, since its start. */

@@ -168,7 +168,11 @@ const BenchMetric bench_metrics[] = {
     { "packet.filter-compare.latency", "filter-compare: one packet's way", "us",
       BENCH_DISTRIBUTION, LOW, "limit.packet.latency" },
 
-    { "limit.device-state", "device state, saved", "ms",
+    { "limit.device-state", "device state, saved and loaded", "ms",
+      BENCH_DISTRIBUTION, LOW, NULL },
+    { "limit.device-state.save", "device state, saved", "ms",
+      BENCH_DISTRIBUTION, LOW, NULL },
+    { "limit.device-state.load", "device state, loaded", "ms",
       BENCH_DISTRIBUTION, LOW, NULL },
     { "limit.rtt", "TCP round trip over the loopback", "ms",
       BENCH_DISTRIBUTION, LOW, NULL },

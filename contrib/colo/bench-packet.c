@@ -379,12 +379,13 @@ static bool is_listed(const char *objects, const char *name)
 
 /*
  * A figure that fails is missing, with its reason: what one object cannot do
- * shall not hide what the others can.
+ * shall not hide what the others can.  @first is set to the first reason.
  */
-static void run_topology(Bench *bench, const char *qemu,
-                         const Topology *topology, const char *objects)
+static void run_topology(Bench *bench, const char *name, const char *qemu,
+                         const Topology *topology, const char *objects,
+                         Error **first)
 {
-    g_autofree char *prefix = g_strdup_printf("packet.%s", topology->name);
+    g_autofree char *prefix = g_strdup_printf("packet.%s", name);
     g_autofree char *unknown = g_strdup_printf("it has no object %s",
                                                topology->object);
 
@@ -395,10 +396,27 @@ static void run_topology(Bench *bench, const char *qemu,
         if (!is_listed(objects, topology->object)) {
             missing(bench, figures[i], unknown);
         } else if (!measure(bench, qemu, topology, i, &err)) {
+            error_prepend(&err, "%s.%s: ", prefix, figures[i]);
             missing(bench, figures[i], error_get_pretty(err));
-            error_free(err);
+            /* Only the first is kept. */
+            error_propagate(first, err);
         }
     }
+}
+
+/* What is measured under that name */
+static const Topology *topology_for(const char *name,
+                                    const BenchPacketConfig *config)
+{
+    const char *object = g_str_equal(name, "compare") ? config->compare : NULL;
+
+    for (int i = 0; i < ARRAY_SIZE(topologies); i++) {
+        if (g_str_equal(object ?: name, object ? topologies[i].object :
+                                                 topologies[i].name)) {
+            return &topologies[i];
+        }
+    }
+    g_assert_not_reached();
 }
 
 static Bench bench_of(BenchVariant variant, unsigned round,
@@ -419,12 +437,20 @@ bool bench_packet_run(const char *qemu, BenchVariant variant, unsigned round,
 {
     Bench bench = bench_of(variant, round, config, results);
     g_autofree char *objects = list_objects(qemu, errp);
+    Error *first = NULL;
 
     if (!objects) {
         return false;
     }
     for (int i = 0; i < ARRAY_SIZE(topologies); i++) {
-        run_topology(&bench, qemu, &topologies[i], objects);
+        const char *name = topologies[i].name;
+
+        run_topology(&bench, name, qemu, topology_for(name, config), objects,
+                     &first);
+    }
+    if (first) {
+        error_propagate(errp, first);
+        return false;
     }
     return true;
 }

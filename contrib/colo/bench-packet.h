@@ -22,12 +22,14 @@
 typedef struct BenchPacketConfig {
     double seconds;       /* of each rate, 0.05 to 60; 0: 1 s */
     unsigned latencies;   /* samples of each latency; 0: 1000 */
+    const char *compare;  /* object for packet.compare.*; NULL: colo-compare */
 } BenchPacketConfig;
 
 /*
  * One round of @variant, BENCH_A or BENCH_B.  An object that the binary does
  * not know (filter-compare in the baseline) is reported as missing, which is
- * no error.
+ * no error.  False with @errp set to the first reason where figures could not
+ * be measured; the others are there nevertheless.
  */
 bool bench_packet_run(const char *qemu, BenchVariant variant, unsigned round,
                       const BenchPacketConfig *config, BenchResults *results,

@@ -172,6 +172,13 @@ static char *proc_field(const char *path, const char *name)
     return g_strstrip(g_strndup(at + 1, strcspn(at + 1, "\n")));
 }
 
+double bench_available_mib(void)
+{
+    g_autofree char *kib = proc_field("/proc/meminfo", "MemAvailable");
+
+    return g_ascii_strtod(kib, NULL) / 1024;
+}
+
 char *bench_machine(void)
 {
     g_autofree char *cpu = proc_field("/proc/cpuinfo", "model name");

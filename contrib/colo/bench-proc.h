@@ -28,6 +28,8 @@ typedef struct BenchBytes {
  */
 bool bench_socket_bytes(uint16_t port, BenchBytes *bytes, Error **errp);
 
+/* RAM of this machine that is free, or can be made so */
+double bench_available_mib(void);
 /* CPU, cores, RAM and kernel in a line; g_free() it. */
 char *bench_machine(void);
 

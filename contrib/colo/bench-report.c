@@ -54,7 +54,7 @@ static void write_json(const BenchResults *results,
 
 bool bench_report_write(const BenchResults *results,
                         const BenchReportInfo *info, const char *dir,
-                        Error **errp)
+                        bool pictures, Error **errp)
 {
     Error *first = NULL, *err = NULL;
 
@@ -67,8 +67,10 @@ bool bench_report_write(const BenchResults *results,
     error_propagate(&first, g_steal_pointer(&err));
     write_json(results, info, dir, &err);
     error_propagate(&first, g_steal_pointer(&err));
-    bench_plot(results, info, dir, &err);
-    error_propagate(&first, g_steal_pointer(&err));
+    if (pictures) {
+        bench_plot(results, info, dir, &err);
+        error_propagate(&first, g_steal_pointer(&err));
+    }
     if (first) {
         error_propagate(errp, first);
         return false;

@@ -2,7 +2,7 @@
  * Reports of a bench: table, JSON, pictures
  *
  *     bench_report_print(results, &info, stdout);
- *     if (!bench_report_write(results, &info, "build/bench", &err)) ...
+ *     if (!bench_report_write(results, &info, "build/bench", true, &err)) ...
  *
  * Thread: one, any; waits for gnuplot (at most a minute per picture).
  *
@@ -32,8 +32,9 @@ void bench_report_print(const BenchResults *results,
                         const BenchReportInfo *info, FILE *out);
 
 /*
- * Writes table.txt, table.md, results.json, and the pictures as *.svg and
- * *.png into the directory @dir, which is made where it does not exist.
+ * Writes table.txt, table.md, results.json, and where @pictures these as
+ * *.svg and *.png, into the directory @dir, which is made where it does not
+ * exist.
  *
  * Where something cannot be written (gnuplot is not installed, the disk is
  * full) all else is written nevertheless; then returns false with @errp set
@@ -41,6 +42,6 @@ void bench_report_print(const BenchResults *results,
  */
 bool bench_report_write(const BenchResults *results,
                         const BenchReportInfo *info, const char *dir,
-                        Error **errp);
+                        bool pictures, Error **errp);
 
 #endif

@@ -89,24 +89,27 @@ static bool measure(BenchRun *run, const char *load, const char *channel,
            (!pair || add_cpu(run, s_metric, s_before, s, guest_s, errp));
 }
 
-bool bench_run_cost(BenchRun *run, Error **errp)
+static bool measure_ram(BenchRun *run, Error **errp)
 {
     double rss, pss;
 
-    if (!measure(run, "idle", "cost.channel.bytes", errp) ||
-        !bench_run_load(run, LOADED_MB_PER_S, errp) ||
-        !bench_guest_sleep(run->guest, SETTLE_S, errp) ||
-        !measure(run, "loaded", "cost.channel.bytes.loaded", errp)) {
-        return false;
-    }
-    if (!bench_guest_is_pair(run->guest)) {
-        return bench_run_load(run, 0, errp);
-    }
     if (!bench_ram_mib(bench_guest_pid(run->guest, BENCH_SECONDARY), &rss,
                        &pss, errp)) {
         return false;
     }
     bench_run_add(run, "cost.ram.rss", rss);
     bench_run_add(run, "cost.ram.pss", pss);
-    return bench_run_load(run, 0, errp);
+    return true;
+}
+
+bool bench_run_cost(BenchRun *run, Error **errp)
+{
+    if (g_str_equal(run->part, "idle")) {
+        return measure(run, "idle", "cost.channel.bytes", errp);
+    }
+    return bench_run_load(run, LOADED_MB_PER_S, errp) &&
+           bench_guest_sleep(run->guest, SETTLE_S, errp) &&
+           measure(run, "loaded", "cost.channel.bytes.loaded", errp) &&
+           (!bench_guest_is_pair(run->guest) || measure_ram(run, errp)) &&
+           bench_run_load(run, 0, errp);
 }

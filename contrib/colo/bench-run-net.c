@@ -49,7 +49,8 @@ static bool run_echo(BenchRun *run, bool udp, const char *metric,
     return true;
 }
 
-static bool run_connect(BenchRun *run, Error **errp)
+static bool run_connect(BenchRun *run, bool unused, const char *metric,
+                        Error **errp)
 {
     g_autoptr(GArray) ms = g_array_new(false, false, sizeof(double));
     BenchConnect connect = {
@@ -61,11 +62,12 @@ static bool run_connect(BenchRun *run, Error **errp)
                           bound_ms(run), errp)) {
         return false;
     }
-    bench_run_add_all(run, "connect.request", ms);
+    bench_run_add_all(run, metric, ms);
     return true;
 }
 
-static bool run_requests(BenchRun *run, Error **errp)
+static bool run_requests(BenchRun *run, bool unused, const char *metric,
+                         Error **errp)
 {
     BenchRequests requests = {
         .address = GUEST, .connections = CONNECTIONS,
@@ -76,7 +78,7 @@ static bool run_requests(BenchRun *run, Error **errp)
                           bound_ms(run), errp)) {
         return false;
     }
-    bench_run_add(run, "requests.rate", requests.per_second);
+    bench_run_add(run, metric, requests.per_second);
     return true;
 }
 
@@ -98,10 +100,24 @@ static bool run_transfer(BenchRun *run, bool upload, const char *metric,
 
 bool bench_run_net(BenchRun *run, Error **errp)
 {
-    return run_echo(run, false, "echo.rtt", errp) &&
-           run_echo(run, true, "udp.rtt", errp) &&
-           run_connect(run, errp) &&
-           run_requests(run, errp) &&
-           run_transfer(run, false, "tcp.guest-to-client", errp) &&
-           run_transfer(run, true, "tcp.client-to-guest", errp);
+    static const struct {
+        const char *metric;
+        bool (*run)(BenchRun *run, bool second, const char *metric,
+                    Error **errp);
+        bool second;
+    } parts[] = {
+        { "echo.rtt", run_echo, false },
+        { "udp.rtt", run_echo, true },
+        { "connect.request", run_connect },
+        { "requests.rate", run_requests },
+        { "tcp.guest-to-client", run_transfer, false },
+        { "tcp.client-to-guest", run_transfer, true },
+    };
+
+    for (int i = 0; i < ARRAY_SIZE(parts); i++) {
+        if (g_str_equal(parts[i].metric, run->part)) {
+            return parts[i].run(run, parts[i].second, run->part, errp);
+        }
+    }
+    g_assert_not_reached();
 }

@@ -15,6 +15,7 @@
 #define GUEST SANDBOX_GUEST_IP4
 /* The guest's counter, watched from outside */
 #define TICK_US 200
+/* Of the first load; each has its own, lest a page from before be found */
 #define TICK_NONCE 20260601
 /* Under load the counter itself may be this late without a pause. */
 #define GAP_US 1000
@@ -99,7 +100,7 @@ static bool watch(BenchRun *run, const PauseLoad *load, Error **errp)
     g_autoptr(GArray) gaps = g_array_new(false, false, sizeof(BenchSpan));
     BenchTick tick = {
         .pid = bench_guest_pid(run->guest, BENCH_PRIMARY),
-        .nonce = TICK_NONCE, .memory_mib = run->config->memory_mib,
+        .nonce = TICK_NONCE + (load - loads), .memory_mib = run->config->memory_mib,
         .gap_us = GAP_US, .gaps = gaps,
     };
     BenchWork *work = bench_work_start(bench_tick_watch, &tick,
@@ -156,26 +157,28 @@ static bool watch_net(BenchRun *run, const PauseLoad *load, Error **errp)
     return bench_work_finish(work, ok ? errp : NULL) && ok;
 }
 
-bool bench_run_pause(BenchRun *run, Error **errp)
+static const PauseLoad *find_load(const char *name)
 {
-    g_autofree char *tick = g_strdup_printf("tick %d %d", TICK_US,
-                                            TICK_NONCE);
-
-    if (!bench_guest_command(run->guest, tick, errp)) {
-        return false;
-    }
     for (int i = 0; i < ARRAY_SIZE(loads); i++) {
-        const PauseLoad *load = &loads[i];
-        bool ok = load->mb_per_s ? watch_dirty(run, load, errp)
-                  : load->disk ? watch_disk(run, load, errp)
-                  : load->net ? watch_net(run, load, errp)
-                  : watch(run, load, errp);
-
-        if (!ok) {
-            return false;
+        if (g_str_equal(loads[i].name, name)) {
+            return &loads[i];
         }
     }
-    return bench_guest_command(run->guest, "tick 0 0", errp);
+    g_assert_not_reached();
+}
+
+bool bench_run_pause(BenchRun *run, Error **errp)
+{
+    const PauseLoad *load = find_load(run->part);
+    g_autofree char *tick = g_strdup_printf("tick %d %d", TICK_US,
+                                            TICK_NONCE + (int)(load - loads));
+
+    return bench_guest_command(run->guest, tick, errp) &&
+           (load->mb_per_s ? watch_dirty(run, load, errp)
+            : load->disk ? watch_disk(run, load, errp)
+            : load->net ? watch_net(run, load, errp)
+            : watch(run, load, errp)) &&
+           bench_guest_command(run->guest, "tick 0 0", errp);
 }
 
 static bool set_interval(BenchRun *run, int ms, Error **errp)

@@ -13,26 +13,46 @@
 /* Of the RAM; the guest allows a half of what the kernel has left. */
 #define LOAD_PART 0.39
 
+#define PAUSE(load) \
+    { "pause", load, "pause." load " pause." load ".outside load." load \
+      " pause.disagreement", bench_run_pause, .needs_pair = true, \
+      .why_alone = "a guest alone is never stopped" }
+#define NET(metric) { "net", metric, metric, bench_run_net }
+#define DISK(mode, metric) { "disk", mode, "disk." metric, bench_run_disk }
+#define RESYNC(size, ...) \
+    { "resync", size, "resync." size ".*", bench_run_resync, \
+      .needs_pair = true, .why_alone = "a guest alone has one disk", \
+      .big_disk = true, __VA_ARGS__ }
+
+/* In this order; those with equal needs share a guest. */
 const BenchRunner bench_runners[] = {
-    { "pause", "pause.* load.*", bench_run_pause, .needs_pair = true,
-      .why_alone = "a guest alone is never stopped" },
-    { "hold", "hold", bench_run_hold, .needs_pair = true,
+    PAUSE("idle"), PAUSE("30"), PAUSE("100"), PAUSE("200"), PAUSE("disk"),
+    PAUSE("net"),
+    { "hold", NULL, "hold", bench_run_hold, .needs_pair = true,
       .why_alone = "nothing is held back for a guest alone" },
-    { "net", "echo.* connect.* udp.* requests.* tcp.*", bench_run_net },
-    { "disk", "disk.*", bench_run_disk },
-    { "cost", "cost.*", bench_run_cost },
-    { "failover", "failover.*", bench_run_failover, .needs_pair = true,
+    NET("echo.rtt"), NET("udp.rtt"), NET("connect.request"),
+    NET("requests.rate"), NET("tcp.guest-to-client"),
+    NET("tcp.client-to-guest"),
+    /* Reading finds what sequential writing has left. */
+    DISK("seq-write", "seq-write"), DISK("seq-write-sync", "seq-write.fsync"),
+    DISK("seq-read", "read"), DISK("rand-write", "rand-write"),
+    DISK("rand-write-sync", "rand-write.fsync"),
+    DISK("rand-read", "rand-read"),
+    { "cost", "idle", "cost.cpu.?.idle cost.channel.bytes", bench_run_cost },
+    { "cost", "loaded", "cost.cpu.?.loaded cost.channel.bytes.loaded "
+      "cost.ram.*", bench_run_cost },
+    { "failover", NULL, "failover.*", bench_run_failover, .needs_pair = true,
       .why_alone = "a guest alone dies with its host", .spoils = true },
-    { "resync", "resync.*", bench_run_resync, .needs_pair = true,
-      .why_alone = "a guest alone has one disk", .fresh = true,
-      .spoils = true, .big_disk = true },
-    { "packet", "packet.*", bench_run_packet, .needs_pair = true,
+    RESYNC("1m"), RESYNC("100m", .rounds = 2), RESYNC("all", .rounds = 1),
+    { "packet", NULL, "packet.*", bench_run_packet, .needs_pair = true,
       .why_alone = "there is no packet path", .no_guest = true },
-    { "packet", "limit.packet.*", bench_run_packet_limits, .no_guest = true,
+    { "packet", NULL, "limit.packet.*", bench_run_packet_limits,
+      .no_guest = true, .limit = true },
+    { "limits", "machine", "limit.rtt limit.loopback limit.memcpy "
+      "limit.guest-ram limit.resync.*", bench_run_machine, .no_guest = true,
       .limit = true },
-    { "limits", "limit.device-state limit.rtt limit.loopback limit.memcpy "
-      "limit.guest-ram limit.resync.*", bench_run_limits, .spoils = true,
-      .limit = true },
+    { "limits", "device-state", "limit.device-state*", bench_run_device_state,
+      .shared_ram = true, .spoils = true, .rounds = 2, .limit = true },
 };
 
 const size_t bench_runners_count = ARRAY_SIZE(bench_runners);
@@ -71,7 +91,9 @@ double bench_median(const GArray *values)
 
 bool bench_run_packet(BenchRun *run, Error **errp)
 {
-    BenchPacketConfig config = { .seconds = run->effort->packet_s };
+    BenchPacketConfig config = {
+        .seconds = run->effort->packet_s, .compare = run->config->compare,
+    };
 
     return bench_packet_run(run->config->qemu, run->variant, run->round,
                             &config, run->results, errp);

@@ -22,7 +22,7 @@ typedef struct BenchEffort {
     double cost_s;           /* idle, and loaded */
     uint64_t transfer_bytes;
     unsigned holds;
-    unsigned states;         /* times the device state is saved */
+    unsigned states;         /* times the device state is saved and loaded */
     double limit_s;
     double packet_s;         /* per rate of the packet path */
     int resync_disk_mib;
@@ -39,18 +39,22 @@ typedef struct BenchRun {
     BenchResults *results;
     BenchVariant variant;
     unsigned round;
+    const char *part;        /* the runner's */
     const char *dir;         /* for files of its own */
 } BenchRun;
 
+/* Fails as a whole: what shall fail by itself is a runner of its own. */
 typedef struct BenchRunner {
-    const char *name;        /* for --metrics */
+    const char *name;        /* for --metrics; several may have the same */
+    const char *part;        /* which of them this is, or NULL */
     const char *metrics;     /* those which it gives: patterns, by spaces */
     bool (*run)(BenchRun *run, Error **errp);
     bool needs_pair;         /* why_alone says why */
     const char *why_alone;
-    bool fresh;              /* wants a guest that has done nothing yet */
-    bool spoils;             /* ... and leaves none that is of use */
+    unsigned rounds;         /* takes long: only in so many; 0: in all */
+    bool spoils;             /* leaves no guest that is of use */
     bool big_disk;           /* of resync_disk_mib */
+    bool shared_ram;         /* of a guest alone */
     bool no_guest;           /* starts QEMUs of its own: BENCH_A and _B */
     bool limit;              /* for BENCH_LIMIT, with a guest alone */
 } BenchRunner;
@@ -82,7 +86,8 @@ bool bench_run_resync(BenchRun *run, Error **errp);
 bool bench_run_packet(BenchRun *run, Error **errp);
 bool bench_run_packet_limits(BenchRun *run, Error **errp);
 /* bench-run-limit.c */
-bool bench_run_limits(BenchRun *run, Error **errp);
+bool bench_run_machine(BenchRun *run, Error **errp);
+bool bench_run_device_state(BenchRun *run, Error **errp);
 
 /*
  * Memory load of @mb_per_s (10^6) in the guest; 0 ends it.  Its buffer is a

@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
+#include <math.h>
 #include "bench-client.h"
 #include "bench-relay.h"
 #include "bench-run.h"
@@ -21,6 +22,8 @@
 #define SLACK_US 2000
 #define WORK_MS (60 * 1000)
 #define ECHO_S 0.5
+/* Of each pause */
+#define TRIES 5
 /* The relay's timers, and two more programs on the way */
 #define DELAY_LATE_MS 1.5
 #define DELAY_PART 0.1
@@ -52,9 +55,13 @@ static bool stop_for(BenchGuest *guest, double ms, Known *known, Error **errp)
     return bench_guest_sleep(guest, 0.1, errp);
 }
 
+/*
+ * A pause that is found shorter than it was is an error.  One that is found
+ * longer is not close: a busy machine lets the guest wait for its CPU.
+ */
 static bool check_pause(Timeline *timeline, const Known *known,
                         const BenchSpan *inside, const GArray *gaps,
-                        Error **errp)
+                        bool *close, Error **errp)
 {
     const BenchSpan *outside = bench_span_overlap(gaps, inside, SLACK_US);
     double in_ms = bench_span_ms(inside);
@@ -64,15 +71,41 @@ static bool check_pause(Timeline *timeline, const Known *known,
     timeline_event(timeline, "pause", "   stopped for %.2f to %.2f ms: QEMU "
                    "says %.2f, seen from outside %.2f (bound %.2f)",
                    known->least_ms, known->most_ms, in_ms, out_ms, bound);
-    if (MIN(in_ms, out_ms) < known->least_ms - bound ||
-        MAX(in_ms, out_ms) > known->most_ms + bound) {
+    if (MIN(in_ms, out_ms) < known->least_ms - bound) {
         error_setg(errp, "a pause of %.2f to %.2f ms was found as %.2f ms by "
-                   "QEMU's events and %.2f ms from outside: further away than "
-                   "%.2f ms", known->least_ms, known->most_ms, in_ms, out_ms,
-                   bound);
+                   "QEMU's events and %.2f ms from outside: shorter by more "
+                   "than %.2f ms", known->least_ms, known->most_ms, in_ms,
+                   out_ms, bound);
         return false;
     }
+    /* What STOP and RESUME themselves took, either of the two may have seen. */
+    *close = ABS(in_ms - out_ms) <= bound + known->most_ms - known->least_ms &&
+             MAX(in_ms, out_ms) <= known->most_ms + bound;
     return true;
+}
+
+/* All tries of one length; one of them at least is found as it was. */
+static bool check_tries(Timeline *timeline, const Known *known,
+                        const BenchSpan *inside, const GArray *gaps,
+                        Error **errp)
+{
+    bool any = false;
+
+    for (int i = 0; i < TRIES; i++) {
+        bool close;
+
+        if (!check_pause(timeline, &known[i], &inside[i], gaps, &close,
+                         errp)) {
+            return false;
+        }
+        any |= close;
+    }
+    if (!any) {
+        error_setg(errp, "%d pauses of %.2f ms and more were all found longer, "
+                   "or inside and outside further apart, than their bounds",
+                   TRIES, known->least_ms);
+    }
+    return any;
 }
 
 static bool test_pauses(BenchGuest *guest, const ScenarioConfig *config,
@@ -86,7 +119,7 @@ static bool test_pauses(BenchGuest *guest, const ScenarioConfig *config,
         .pid = bench_guest_pid(guest, BENCH_PRIMARY), .nonce = TICK_NONCE,
         .memory_mib = config->memory_mib, .gap_us = GAP_US, .gaps = gaps,
     };
-    Known known[ARRAY_SIZE(pauses_ms)];
+    Known known[ARRAY_SIZE(pauses_ms) * TRIES];
     guint from = spans->len;
     BenchWork *work;
     bool ok, ticked;
@@ -96,29 +129,40 @@ static bool test_pauses(BenchGuest *guest, const ScenarioConfig *config,
     }
     work = bench_work_start(bench_tick_watch, &tick, WORK_MS);
     ok = bench_guest_sleep(guest, 1, errp);
-    for (int i = 0; ok && i < ARRAY_SIZE(pauses_ms); i++) {
-        ok = stop_for(guest, pauses_ms[i], &known[i], errp);
+    for (int i = 0; ok && i < ARRAY_SIZE(known); i++) {
+        ok = stop_for(guest, pauses_ms[i / TRIES], &known[i], errp);
     }
     bench_work_stop(work);
     ticked = bench_work_finish(work, ok ? errp : NULL);
     if (!ok || !ticked) {
         return false;
     }
-    if (spans->len != from + ARRAY_SIZE(pauses_ms)) {
+    if (spans->len != from + ARRAY_SIZE(known)) {
         error_setg(errp, "%u pauses were seen instead of %zu",
-                   spans->len - from, ARRAY_SIZE(pauses_ms));
+                   spans->len - from, ARRAY_SIZE(known));
         return false;
     }
-    for (int i = 0; ok && i < ARRAY_SIZE(pauses_ms); i++) {
-        ok = check_pause(timeline, &known[i],
+    for (int i = 0; ok && i < ARRAY_SIZE(known); i += TRIES) {
+        ok = check_tries(timeline, &known[i],
                          &g_array_index(spans, BenchSpan, from + i), gaps,
                          errp);
     }
     return ok && bench_guest_command(guest, "tick 0 0", errp);
 }
 
-static bool echo_median(BenchGuest *guest, const char *address, uint16_t port,
-                        double *median, Error **errp)
+/* The least of them; a busy machine's scheduler can only add to that. */
+static double least(const GArray *values)
+{
+    double min = INFINITY;
+
+    for (guint i = 0; i < values->len; i++) {
+        min = MIN(min, g_array_index(values, double, i));
+    }
+    return min;
+}
+
+static bool echo_least(BenchGuest *guest, const char *address, uint16_t port,
+                       double *ms_least, Error **errp)
 {
     g_autoptr(GArray) ms = g_array_new(false, false, sizeof(double));
     BenchEcho echo = {
@@ -129,7 +173,7 @@ static bool echo_median(BenchGuest *guest, const char *address, uint16_t port,
     if (!bench_guest_work(guest, bench_client_echo, &echo, WORK_MS, errp)) {
         return false;
     }
-    *median = bench_median(ms);
+    *ms_least = least(ms);
     return true;
 }
 
@@ -141,24 +185,24 @@ static bool test_delay(BenchGuest *guest, Timeline *timeline, double delay_ms,
         .address = GUEST, .to_port = GUEST_ECHO_PORT, .delay_ms = delay_ms,
         .held_ms = held_ms,
     };
-    double without, with, held, bound = DELAY_LATE_MS + DELAY_PART * 2 * delay_ms;
+    double bound = DELAY_LATE_MS + DELAY_PART * 2 * delay_ms;
+    double without, with, held;
     BenchWork *work;
     bool ok, relayed;
 
-    if (!echo_median(guest, GUEST, GUEST_ECHO_PORT, &without, errp) ||
+    if (!echo_least(guest, GUEST, GUEST_ECHO_PORT, &without, errp) ||
         !bench_relay_open(&relay, errp)) {
         return false;
     }
     work = bench_work_start(bench_relay_work, &relay, WORK_MS);
-    ok = echo_median(guest, "127.0.0.1", relay.port, &with, errp);
+    ok = echo_least(guest, "127.0.0.1", relay.port, &with, errp);
     bench_work_stop(work);
     relayed = bench_work_finish(work, ok ? errp : NULL);
     bench_relay_close(&relay);
     if (!ok || !relayed) {
         return false;
     }
-    /* A relay that the scheduler keeps waiting has delayed by that, too */
-    held = bench_median(held_ms);
+    held = least(held_ms);
     timeline_event(timeline, "delay", "   delayed by %.2f ms each way: round "
                    "trip %.3f ms instead of %.3f (bound %.2f)", held, with,
                    without, bound);

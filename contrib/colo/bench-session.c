@@ -6,24 +6,26 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
+#include "bench-ramdisk.h"
 #include "bench-session.h"
 
 /* A build whose guest does not start so often will not start at all. */
 #define BOOTS_FAILED_MAX 2
-
-typedef struct Failure {
-    const BenchRunner *runner;
-    BenchVariant variant;
-    char *why;
-} Failure;
+/*
+ * The content of a big disk, what one guest has changed, the other's copy;
+ * with what the format needs beside it
+ */
+#define BIG_COPIES 3.2
 
 typedef struct Session {
     const BenchPlan *plan;
     Timeline *timeline;
     BenchResults *results;
     const char *dir;
-    GArray *failures;        /* of Failure */
+    unsigned failures;       /* of runners */
     unsigned guests;         /* started so far, for their directories */
+    char *big_dir;           /* for guests with a big disk; NULL: not made */
+    char *big_base;          /* ... what that disk is full of */
 } Session;
 
 /* One build, or the guest alone, in one round */
@@ -33,7 +35,7 @@ typedef struct Turn {
     unsigned round;
     ScenarioConfig config;
     BenchGuest *guest;       /* NULL: none runs */
-    bool used, big_disk;     /* ... of that guest */
+    bool big_disk, shared_ram;   /* ... of that guest */
     int boots_failed;        /* in a row */
 } Turn;
 
@@ -59,21 +61,22 @@ static bool wanted(const BenchPlan *plan, const BenchRunner *runner)
 bool bench_plan_check(const char *metrics, Error **errp)
 {
     g_auto(GStrv) names = g_strsplit(metrics ?: "", ",", -1);
-    g_autoptr(GString) known = g_string_new(NULL);
+    g_autoptr(GPtrArray) all = g_ptr_array_new();
+    g_autofree char *known = NULL;
 
+    g_ptr_array_add(all, NULL);
     for (size_t i = 0; i < bench_runners_count; i++) {
-        g_string_append_printf(known, "%s%s", i ? ", " : "",
-                               bench_runners[i].name);
-    }
-    for (int n = 0; names[n]; n++) {
-        bool found = false;
+        const char *name = bench_runners[i].name;
 
-        for (size_t i = 0; i < bench_runners_count; i++) {
-            found |= g_str_equal(names[n], bench_runners[i].name);
+        if (!g_strv_contains((const char *const *)all->pdata, name)) {
+            g_ptr_array_insert(all, all->len - 1, (char *)name);
         }
-        if (!found) {
+    }
+    known = g_strjoinv(", ", (char **)all->pdata);
+    for (int n = 0; names[n]; n++) {
+        if (!g_strv_contains((const char *const *)all->pdata, names[n])) {
             error_setg(errp, "there are no metrics '%s', but %s", names[n],
-                       known->str);
+                       known);
             return false;
         }
     }
@@ -93,22 +96,76 @@ static const char *variant_name(const Session *s, BenchVariant variant)
     }
 }
 
+static bool gives(const BenchRunner *runner, const char *metric)
+{
+    g_auto(GStrv) patterns = g_strsplit(runner->metrics, " ", -1);
+
+    for (int i = 0; patterns[i]; i++) {
+        if (g_pattern_match_simple(patterns[i], metric)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Why metrics of @runner have no samples in @round, where they have none. */
+static void note_missing(Session *s, const BenchRunner *runner,
+                         BenchVariant variant, unsigned round,
+                         const char *why)
+{
+    for (size_t i = 0; i < bench_metrics_count; i++) {
+        const char *metric = bench_metrics[i].name;
+        size_t count;
+
+        if (gives(runner, metric)) {
+            bench_results_samples(s->results, metric, variant, round, &count);
+            if (!count) {
+                bench_results_missing(s->results, metric, variant, why);
+            }
+        }
+    }
+}
+
 static void fail(Turn *t, const BenchRunner *runner, BenchVariant variant,
                  const Error *err)
 {
-    Failure failure = {
-        .runner = runner, .variant = variant,
-        .why = g_strdup(error_get_pretty(err)),
-    };
+    const char *why = error_get_pretty(err);
 
-    timeline_event(t->s->timeline, "failed", "!!!! %s, %s: %s",
-                   variant_name(t->s, variant), runner->name, failure.why);
-    g_array_append_val(t->s->failures, failure);
+    timeline_event(t->s->timeline, "failed", "!!!! %s, %s %s: %s",
+                   variant_name(t->s, variant), runner->name,
+                   runner->part ?: "", why);
+    note_missing(t->s, runner, variant, t->round, why);
+    t->s->failures++;
 }
 
 static void end_guest(Turn *t)
 {
     g_clear_pointer(&t->guest, bench_guest_free);
+}
+
+/* The big disk's place and content, for the first guest that has one */
+static bool prepare_big_disk(Session *s, Error **errp)
+{
+    unsigned mib = s->plan->effort.resync_disk_mib;
+    Error *err = NULL;
+
+    if (s->big_base) {
+        return true;
+    }
+    if (!s->big_dir) {
+        s->big_dir = g_strdup_printf("%s/big", s->dir);
+        if (!bench_ramdisk_make(s->big_dir, BIG_COPIES * mib + 64, &err)) {
+            timeline_event(s->timeline, "ramdisk", "   the disks for resync "
+                           "are not in RAM: %s", error_get_pretty(err));
+            error_free(err);
+        }
+    }
+    s->big_base = g_strdup_printf("%s/base", s->big_dir);
+    if (!bench_ramdisk_fill(s->big_base, mib, errp)) {
+        g_clear_pointer(&s->big_base, g_free);
+        return false;
+    }
+    return true;
 }
 
 /* A guest that is fit for @runner runs after this. */
@@ -117,8 +174,8 @@ static bool ensure_guest(Turn *t, const BenchRunner *runner, Error **errp)
     g_autofree char *dir = NULL;
     ScenarioConfig config;
 
-    if (t->guest && ((runner->fresh && t->used) ||
-                     runner->big_disk != t->big_disk)) {
+    if (t->guest && (runner->big_disk != t->big_disk ||
+                     runner->shared_ram != t->shared_ram)) {
         end_guest(t);
     }
     if (t->guest) {
@@ -129,15 +186,21 @@ static bool ensure_guest(Turn *t, const BenchRunner *runner, Error **errp)
                    t->boots_failed);
         return false;
     }
-    dir = g_strdup_printf("%s/guest%u", t->s->dir, t->s->guests++);
     config = t->config;
+    config.shared_ram = runner->shared_ram;
     if (runner->big_disk) {
+        if (!prepare_big_disk(t->s, errp)) {
+            return false;
+        }
         config.disk_mib = t->s->plan->effort.resync_disk_mib;
+        config.disk_base = t->s->big_base;
     }
+    dir = g_strdup_printf("%s/guest%u", runner->big_disk ? t->s->big_dir :
+                          t->s->dir, t->s->guests++);
     t->guest = bench_guest_start(&config, t->variant != BENCH_ALONE,
                                  t->s->timeline, dir, errp);
     t->big_disk = runner->big_disk;
-    t->used = false;
+    t->shared_ram = runner->shared_ram;
     t->boots_failed = t->guest ? 0 : t->boots_failed + 1;
     return t->guest != NULL;
 }
@@ -149,13 +212,14 @@ static void run_runner(Turn *t, const BenchRunner *runner)
         .effort = &s->plan->effort, .config = &t->config,
         .timeline = s->timeline, .results = s->results,
         .variant = runner->limit ? BENCH_LIMIT : t->variant,
-        .round = t->round, .dir = s->dir,
+        .round = t->round, .part = runner->part, .dir = s->dir,
     };
     Error *err = NULL;
     bool ok;
 
     t->config = s->plan->config;
     t->config.qemu = s->plan->qemu[t->variant == BENCH_B];
+    t->config.compare = s->plan->compare[t->variant == BENCH_B];
     if (runner->no_guest) {
         end_guest(t); /* it would take its share of the CPUs */
         ok = true;
@@ -164,10 +228,10 @@ static void run_runner(Turn *t, const BenchRunner *runner)
     }
 
     if (ok) {
-        timeline_event(s->timeline, "run", "%s: %s",
-                       variant_name(s, run.variant), runner->name);
+        timeline_event(s->timeline, "run", "%s: %s %s",
+                       variant_name(s, run.variant), runner->name,
+                       runner->part ?: "");
         run.guest = t->guest;
-        t->used = true;
         ok = runner->run(&run, &err);
         /* The cause, rather than what it has led to */
         if (!ok && t->guest) {
@@ -186,6 +250,7 @@ static void run_runner(Turn *t, const BenchRunner *runner)
     if (!ok || runner->spoils) {
         end_guest(t);
     }
+    s->plan->save(s->plan->opaque, false);
 }
 
 static void run_turn(Session *s, BenchVariant variant, unsigned round)
@@ -196,6 +261,7 @@ static void run_turn(Session *s, BenchVariant variant, unsigned round)
         const BenchRunner *runner = &bench_runners[i];
 
         if (wanted(s->plan, runner) &&
+            (!runner->rounds || round < runner->rounds) &&
             (variant == BENCH_ALONE ? !runner->needs_pair : !runner->limit)) {
             run_runner(&t, runner);
         }
@@ -203,66 +269,38 @@ static void run_turn(Session *s, BenchVariant variant, unsigned round)
     end_guest(&t);
 }
 
-static bool has_samples(const BenchResults *results, const char *metric,
-                        BenchVariant variant)
+/* What is not measured on purpose */
+static void note_left_out(Session *s)
 {
-    for (unsigned r = 0; r < bench_results_rounds(results); r++) {
-        size_t count;
-
-        bench_results_samples(results, metric, variant, r, &count);
-        if (count) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool gives(const BenchRunner *runner, const char *metric)
-{
-    g_auto(GStrv) patterns = g_strsplit(runner->metrics, " ", -1);
-
-    for (int i = 0; patterns[i]; i++) {
-        if (g_pattern_match_simple(patterns[i], metric)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void note_missing(Session *s, const BenchRunner *runner,
-                         BenchVariant variant, const char *why)
-{
-    for (size_t i = 0; i < bench_metrics_count; i++) {
-        const char *metric = bench_metrics[i].name;
-
-        if (gives(runner, metric) &&
-            !has_samples(s->results, metric, variant)) {
-            bench_results_missing(s->results, metric, variant, why);
-        }
-    }
-}
-
-static void note_all_missing(Session *s)
-{
-    for (guint i = 0; i < s->failures->len; i++) {
-        Failure *f = &g_array_index(s->failures, Failure, i);
-
-        note_missing(s, f->runner, f->variant, f->why);
-    }
-    for (size_t i = 0; s->plan->alone && i < bench_runners_count; i++) {
-        if (bench_runners[i].needs_pair &&
-            wanted(s->plan, &bench_runners[i])) {
-            note_missing(s, &bench_runners[i], BENCH_ALONE,
-                         bench_runners[i].why_alone);
-        }
-    }
     for (size_t i = 0; i < bench_runners_count; i++) {
         const BenchRunner *runner = &bench_runners[i];
 
-        for (int v = 0; asked_for(s->plan, runner) &&
-                        skipped(s->plan, runner) && v < BENCH_LIMIT; v++) {
-            note_missing(s, runner, v, "left out of a quick run");
+        if (!asked_for(s->plan, runner)) {
+            continue;
         }
+        for (int v = 0; skipped(s->plan, runner) && v < BENCH_LIMIT; v++) {
+            note_missing(s, runner, v, 0, "left out of a quick run");
+        }
+        if (s->plan->alone && runner->needs_pair) {
+            note_missing(s, runner, BENCH_ALONE, 0, runner->why_alone);
+        }
+    }
+}
+
+/* Drift of the machine shall favour none: A B, B A, A B, ... */
+static void run_round(Session *s, unsigned round)
+{
+    timeline_event(s->timeline, "round", "round %u of %d", round + 1,
+                   s->plan->effort.rounds);
+    for (int i = 0; i < 2; i++) {
+        BenchVariant variant = (round + i) % 2 ? BENCH_B : BENCH_A;
+
+        if (s->plan->qemu[variant]) {
+            run_turn(s, variant, round);
+        }
+    }
+    if (s->plan->alone) {
+        run_turn(s, BENCH_ALONE, round);
     }
 }
 
@@ -271,27 +309,14 @@ unsigned bench_session(const BenchPlan *plan, Timeline *timeline,
 {
     Session s = {
         .plan = plan, .timeline = timeline, .results = results, .dir = dir,
-        .failures = g_array_new(false, false, sizeof(Failure)),
     };
-    unsigned failures;
 
+    note_left_out(&s);
     for (int round = 0; round < plan->effort.rounds; round++) {
-        timeline_event(timeline, "round", "round %d of %d", round + 1,
-                       plan->effort.rounds);
-        run_turn(&s, BENCH_A, round);
-        if (plan->qemu[BENCH_B]) {
-            run_turn(&s, BENCH_B, round);
-        }
-        if (plan->alone) {
-            run_turn(&s, BENCH_ALONE, round);
-        }
-        note_all_missing(&s);
-        plan->round_ended(plan->opaque);
+        run_round(&s, round);
+        plan->save(plan->opaque, true);
     }
-    failures = s.failures->len;
-    for (guint i = 0; i < failures; i++) {
-        g_free(g_array_index(s.failures, Failure, i).why);
-    }
-    g_array_unref(s.failures);
-    return failures;
+    g_free(s.big_dir);
+    g_free(s.big_base);
+    return s.failures;
 }

@@ -14,13 +14,17 @@
 
 typedef struct BenchPlan {
     BenchEffort effort;
-    ScenarioConfig config;    /* its qemu is ignored */
+    ScenarioConfig config;    /* its qemu and compare are ignored */
     const char *qemu[2];      /* A and B; B may be NULL: it is left out */
     const char *name[2];
+    const char *compare[2];   /* a choice of the procedure's, for each */
     const char *metrics;      /* names of runners by commas; NULL: all */
     bool alone;               /* measure a guest alone, and the limits */
-    /* A round has ended: what there is so far may be saved. */
-    void (*round_ended)(void *opaque);
+    /*
+     * A runner has ended, or a round where @all: what there is so far is to
+     * be saved, with all that takes long where @all.
+     */
+    void (*save)(void *opaque, bool all);
     void *opaque;
 } BenchPlan;
 
@@ -29,8 +33,8 @@ bool bench_plan_check(const char *metrics, Error **errp);
 
 /*
  * Runs it in directory @dir.  What fails is told by @timeline, noted in
- * @results as missing where no other round gave it, and does not keep the
- * rest from being measured.  Returns how many runs of a runner have failed.
+ * @results as missing, and does not keep the rest from being measured.
+ * Returns how many runs of a runner have failed.
  */
 unsigned bench_session(const BenchPlan *plan, Timeline *timeline,
                        BenchResults *results, const char *dir);

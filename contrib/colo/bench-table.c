@@ -104,12 +104,16 @@ static void cell_figure(Table *table, const BenchMetric *metric,
     BenchSummary summary = bench_summary(table->results, metric, variant,
                                          figure);
     const char *why = bench_results_why(table->results, metric->name, variant);
-    g_autofree char *value = NULL;
+    unsigned rounds = bench_results_rounds(table->results);
 
-    if (summary.rounds && why) {
-        /* It has failed in some of the rounds. */
-        value = bench_format(summary.median);
-        cell(table, "%s [%u]", value, note(table, variant, why));
+    if (summary.rounds && summary.rounds < rounds) {
+        /* It has failed in some of the rounds, or was left out. */
+        g_autofree char *value = bench_format(summary.median);
+        g_autofree char *text = g_strdup_printf("measured in %u of %u rounds"
+                                                "%s%s", summary.rounds, rounds,
+                                                why ? "; " : "", why ?: "");
+
+        cell(table, "%s [%u]", value, note(table, variant, text));
     } else if (summary.rounds) {
         cell_number(table, summary.median);
     } else if (why) {
@@ -276,7 +280,7 @@ static void put_head(Table *table)
     const char *item = markdown ? "- " : "";
 
     g_string_append_printf(table->out, "%s%s against %s, %s\n%s",
-                           markdown ? "# " : "", info->a_name, info->b_name,
+                           markdown ? "### " : "", info->a_name, info->b_name,
                            info->date, markdown ? "\n" : "");
     g_string_append_printf(table->out, "%s%s: %s\n", item, info->a_name,
                            info->a_version);

@@ -21,16 +21,16 @@
 #define PRIORITY -10
 
 static const BenchEffort effort_full = {
-    .name = "full", .rounds = 5, .pause_s = 10, .net_s = 3, .disk_s = 2,
-    .cost_s = 8, .transfer_bytes = 64 * MIB, .holds = 20, .states = 20,
-    .limit_s = 1, .packet_s = 1, .resync_disk_mib = 4096,
+    .name = "full", .rounds = 5, .pause_s = 6, .net_s = 2, .disk_s = 1.5,
+    .cost_s = 5, .transfer_bytes = 64 * MIB, .holds = 20, .states = 5,
+    .limit_s = 1, .packet_s = 0.7, .resync_disk_mib = 4096,
     .resync_1m = 1, .resync_100m = 100, .resync_all = 4096,
 };
 
 /* A first picture within five minutes */
 static const BenchEffort effort_quick = {
-    .name = "quick", .rounds = 2, .pause_s = 1.5, .net_s = 0.7, .disk_s = 0.3,
-    .cost_s = 2, .transfer_bytes = 16 * MIB, .holds = 5, .states = 10,
+    .name = "quick", .rounds = 2, .pause_s = 1.3, .net_s = 0.6, .disk_s = 0.3,
+    .cost_s = 2, .transfer_bytes = 8 * MIB, .holds = 5, .states = 3,
     .limit_s = 0.3, .packet_s = 0.2, .skips = "resync",
 };
 
@@ -95,6 +95,10 @@ static bool bench_parse(Bench *b, int argc, char **argv)
           "rtl8139, e1000 or virtio-net (rtl8139)", "NAME" },
         { "disk", 0, 0, G_OPTION_ARG_STRING, &c->disk,
           "ide, virtio-blk or virtio-scsi (ide)", "NAME" },
+        { "compare", 0, 0, G_OPTION_ARG_STRING, &p->compare[BENCH_A],
+          "colo-compare or filter-compare, for --a (colo-compare)", "NAME" },
+        { "b-compare", 0, 0, G_OPTION_ARG_STRING, &p->compare[BENCH_B],
+          "... for --b (colo-compare)", "NAME" },
         { "smp", 0, 0, G_OPTION_ARG_INT, &c->smp,
           "CPUs of the guest (1)", "N" },
         { "accel", 0, 0, G_OPTION_ARG_STRING, &c->accel,
@@ -126,6 +130,16 @@ static bool bench_parse(Bench *b, int argc, char **argv)
     return true;
 }
 
+/* The devices and all else are the same for both. */
+static bool check_configs(const BenchPlan *p)
+{
+    ScenarioConfig a = p->config, b = p->config;
+
+    a.compare = p->compare[BENCH_A];
+    b.compare = p->compare[BENCH_B];
+    return cli_check_config(&a) && cli_check_config(&b);
+}
+
 static bool bench_check(Bench *b)
 {
     const BenchPlan *p = &b->plan;
@@ -143,7 +157,7 @@ static bool bench_check(Bench *b)
            cli_check_file("kernel", p->config.kernel, R_OK, "bench") &&
            cli_check_file("initrd", p->config.initrd, R_OK, "bench") &&
            cli_check_number("rounds", b->rounds, 1, 1000) &&
-           cli_check_config(&p->config);
+           check_configs(p);
 }
 
 /*
@@ -168,14 +182,17 @@ static void bench_go_first(void)
     }
 }
 
-/* All reports so far: an interrupted bench has those of the last round. */
-static void bench_save(void *opaque)
+/*
+ * All reports so far.  An interrupted bench has what it has measured, and the
+ * pictures of the last round.
+ */
+static void bench_save(void *opaque, bool all)
 {
     Bench *b = opaque;
     Error *err = NULL;
 
     if (b->output &&
-        !bench_report_write(b->results, &b->info, b->output, &err)) {
+        !bench_report_write(b->results, &b->info, b->output, all, &err)) {
         g_free(b->report_error);
         b->report_error = g_strdup(error_get_pretty(err));
         error_free(err);
@@ -189,7 +206,7 @@ static int bench_run(void *opaque, const char *dir)
     unsigned failures;
 
     bench_go_first();
-    b->plan.round_ended = bench_save;
+    b->plan.save = bench_save;
     b->plan.opaque = b;
     b->results = bench_results_new();
     failures = bench_session(&b->plan, b->timeline, b->results, dir);
@@ -219,6 +236,7 @@ static int bench_run_selftest(void *opaque, const char *dir)
 
     bench_go_first();
     config.qemu = b->plan.qemu[BENCH_A];
+    config.compare = b->plan.compare[BENCH_A];
     guest = bench_guest_start(&config, false, b->timeline, guest_dir, &err);
     ok = guest && bench_selftest(guest, &config, b->timeline, &err);
     bench_guest_free(guest);
@@ -231,24 +249,51 @@ static int bench_run_selftest(void *opaque, const char *dir)
     return 0;
 }
 
+/* What it calls itself, and which file it is; free with g_free(). */
+static char *describe_build(const char *qemu)
+{
+    const char *const argv[] = { qemu, "--version", NULL };
+    g_autofree char *sum = NULL, *out = NULL, *content = NULL;
+    gsize len;
+
+    if (!qemu) {
+        return g_strdup("not measured");
+    }
+    if (!g_spawn_sync(NULL, (char **)argv, NULL,
+                      G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL, &out, NULL,
+                      NULL, NULL) ||
+        !g_file_get_contents(qemu, &content, &len, NULL)) {
+        return g_strdup(qemu);
+    }
+    sum = g_compute_checksum_for_data(G_CHECKSUM_SHA256, (guchar *)content,
+                                      len);
+    return g_strdup_printf("%.*s, file %.12s", (int)strcspn(out, "\n"), out,
+                           sum);
+}
+
 static char *describe_settings(const Bench *b)
 {
     const ScenarioConfig *c = &b->plan.config;
 
     return g_strdup_printf("%s, %s, %s, %s, %d MiB, %d CPU, checkpoint every "
-                           "%d ms, %s run", c->accel, c->machine, c->nic,
-                           c->disk, c->memory_mib, c->smp, c->interval_ms,
-                           b->plan.effort.name);
+                           "%d ms, %s (%s) and %s (%s), %s run", c->accel,
+                           c->machine, c->nic, c->disk, c->memory_mib, c->smp,
+                           c->interval_ms, b->plan.name[BENCH_A],
+                           b->plan.compare[BENCH_A], b->plan.name[BENCH_B],
+                           b->plan.compare[BENCH_B], b->plan.effort.name);
 }
 
 int colo_bench(int argc, char **argv)
 {
-    Bench b = { .plan.name = { "ours", "baseline" } };
+    Bench b = {
+        .plan.name = { "ours", "baseline" },
+        .plan.compare = { "colo-compare", "colo-compare" },
+    };
     g_autoptr(GDateTime) now = g_date_time_new_now_local();
     g_autofree char *date = g_date_time_format(now,
                                                  "%Y-%m-%dT%H:%M:%S%:z");
     g_autofree char *machine = bench_machine();
-    g_autofree char *settings = NULL;
+    g_autofree char *settings = NULL, *a_version = NULL, *b_version = NULL;
     Error *err = NULL;
     int status;
 
@@ -257,10 +302,11 @@ int colo_bench(int argc, char **argv)
         return 2;
     }
     settings = describe_settings(&b);
+    a_version = describe_build(b.plan.qemu[BENCH_A]);
+    b_version = describe_build(b.plan.qemu[BENCH_B]);
     b.info = (BenchReportInfo) {
         .a_name = b.plan.name[BENCH_A], .b_name = b.plan.name[BENCH_B],
-        .a_version = b.plan.qemu[BENCH_A],
-        .b_version = b.plan.qemu[BENCH_B] ?: "not measured",
+        .a_version = a_version, .b_version = b_version,
         .date = date, .machine = machine, .settings = settings,
     };
     b.timeline = timeline_new(TIMELINE_PEOPLE);

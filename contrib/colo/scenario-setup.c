@@ -126,7 +126,18 @@ bool scenario_shell(Scenario *s, const char *dir, char *const *lines,
     return ok;
 }
 
-/* Both hosts begin with the same empty disk. */
+/* What the disk is full of is the same file for both, and never written. */
+static bool make_disk_on_base(Scenario *s, const char *dir, Error **errp)
+{
+    g_autofree char *line = g_strdup_printf(
+        "qemu-img create -f qcow2 -F raw -b %s %s/primary.qcow2",
+        s->config->disk_base, dir);
+    char *const lines[] = { line, NULL };
+
+    return scenario_shell(s, dir, lines, s->vars, errp);
+}
+
+/* Both hosts begin with the same disk. */
 static bool make_disks(Scenario *s, Error **errp)
 {
     char *const *lines = procedure_step(s->procedure, "secondary-disk", errp);
@@ -139,7 +150,9 @@ static bool make_disks(Scenario *s, Error **errp)
         }
         g_hash_table_insert(s->vars, g_strdup("images"),
                             g_strdup(s->node_dir[i]));
-        if (!scenario_shell(s, s->node_dir[i], lines, s->vars, errp)) {
+        if (!(s->config->disk_base ?
+              make_disk_on_base(s, s->node_dir[i], errp) :
+              scenario_shell(s, s->node_dir[i], lines, s->vars, errp))) {
             return false;
         }
     }

@@ -34,6 +34,8 @@ typedef struct ScenarioConfig {
     int smp;
     int memory_mib;
     int disk_mib;
+    bool shared_ram;         /* of a guest alone: another QEMU may map it */
+    const char *disk_base;   /* raw file that the disk begins as; may be NULL */
     int interval_ms;         /* between two checkpoints */
     int cycles;              /* rounds as above */
     int record_us;           /* between two records */

@@ -269,7 +269,7 @@ static bool take_file(const char *dir, const char *name, const char *magic)
 static void take_texts(const char *dir)
 {
     g_assert_true(take_file(dir, "table.txt", "ours against baseline"));
-    g_assert_true(take_file(dir, "table.md", "# ours against baseline"));
+    g_assert_true(take_file(dir, "table.md", "### ours against baseline"));
     g_assert_true(take_file(dir, "results.json", "{"));
 }
 
@@ -285,7 +285,7 @@ static void test_write(void)
         g_test_skip("gnuplot is not installed: apt-get install gnuplot-nox");
         return;
     }
-    bench_report_write(results, &bench_sample_info, dir, &error_abort);
+    bench_report_write(results, &bench_sample_info, dir, true, &error_abort);
     take_texts(dir);
     for (int i = 0; i < ARRAY_SIZE(pictures); i++) {
         g_autofree char *svg = g_strdup_printf("%s.svg", pictures[i]);
@@ -305,9 +305,41 @@ static void test_write_nothing(void)
     g_autoptr(BenchResults) results = bench_results_new();
     g_autofree char *dir = make_dir();
 
-    bench_report_write(results, &bench_sample_info, dir, &error_abort);
+    bench_report_write(results, &bench_sample_info, dir, true, &error_abort);
     take_texts(dir);
     g_assert_cmpint(g_rmdir(dir), ==, 0);
+}
+
+/* Between two measurements: no pictures yet */
+static void test_write_texts(void)
+{
+    g_autoptr(BenchResults) results = bench_sample(1);
+    g_autofree char *dir = make_dir();
+
+    bench_report_write(results, &bench_sample_info, dir, false, &error_abort);
+    take_texts(dir);
+    g_assert_cmpint(g_rmdir(dir), ==, 0);
+}
+
+/* What was measured in some of the rounds only says so, and why. */
+static void test_table_rounds(void)
+{
+    g_autoptr(BenchResults) results = bench_results_new();
+    g_autofree char *text = NULL;
+
+    for (unsigned round = 0; round < 5; round++) {
+        bench_results_add(results, "requests.rate", BENCH_A, round, 200);
+    }
+    bench_results_add(results, "requests.rate", BENCH_B, 0, 100);
+    bench_results_add(results, "resync.all.time", BENCH_A, 0, 50);
+    bench_results_missing(results, "requests.rate", BENCH_B, "it broke");
+    text = bench_table(results, &bench_sample_info, BENCH_TABLE_TEXT);
+    assert_line(text, "small requests", "small requests [1/s] 200 "
+                "100 [1] - *");
+    assert_line(text, "resync, all changed: time", "* 50.0 [2] - *");
+    assert_line(text, "[1] ", "[1] baseline: measured in 1 of 5 rounds; it "
+                "broke");
+    assert_line(text, "[2] ", "[2] ours: measured in 1 of 5 rounds");
 }
 
 static void test_no_gnuplot(void)
@@ -318,7 +350,8 @@ static void test_no_gnuplot(void)
     Error *err = NULL;
 
     g_setenv("PATH", dir, TRUE);
-    g_assert_false(bench_report_write(results, &bench_sample_info, dir, &err));
+    g_assert_false(bench_report_write(results, &bench_sample_info, dir, true,
+                                      &err));
     g_setenv("PATH", path, TRUE);
     g_assert_nonnull(strstr(error_get_pretty(err),
                             "apt-get install gnuplot-nox"));
@@ -341,7 +374,8 @@ static void test_gnuplot_fails(void)
                         NULL);
     g_assert_cmpint(g_chmod(fake, 0755), ==, 0);
     g_setenv("PATH", first, TRUE);
-    g_assert_false(bench_report_write(results, &bench_sample_info, dir, &err));
+    g_assert_false(bench_report_write(results, &bench_sample_info, dir, true,
+                                      &err));
     g_setenv("PATH", path, TRUE);
     g_assert_cmpstr(error_get_pretty(err), ==,
                     "gnuplot failed at the picture 'pauses': no such font");
@@ -357,7 +391,7 @@ static void test_no_directory(void)
     Error *err = NULL;
 
     g_assert_false(bench_report_write(results, &bench_sample_info,
-                                      "/proc/no/such", &err));
+                                      "/proc/no/such", true, &err));
     g_assert_nonnull(strstr(error_get_pretty(err), "/proc/no/such"));
     error_free(err);
 }
@@ -374,6 +408,8 @@ int main(int argc, char **argv)
     g_test_add_func("/bench-report/json/refuses", test_schema_refuses);
     g_test_add_func("/bench-report/write/all", test_write);
     g_test_add_func("/bench-report/write/nothing", test_write_nothing);
+    g_test_add_func("/bench-report/write/texts", test_write_texts);
+    g_test_add_func("/bench-report/table/rounds", test_table_rounds);
     g_test_add_func("/bench-report/write/no-gnuplot", test_no_gnuplot);
     g_test_add_func("/bench-report/write/gnuplot-fails", test_gnuplot_fails);
     g_test_add_func("/bench-report/write/no-directory", test_no_directory);
