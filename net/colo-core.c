@@ -30,7 +30,8 @@ typedef struct Flow {
     bool blamed;                    /* S's mismatch is counted, this epoch */
     QTAILQ_ENTRY(Flow) in_touched;
     int64_t used;                   /* ms, when something was last sent */
-    int64_t ahead_since;            /* ms, S has sent what P has not; or 0 */
+    int64_t ahead_since;            /* ms, S's stream is ahead; or 0 */
+    uint32_t ahead_of;              /* where P's was then */
     ColoHeldList primary;
     uint32_t primary_count;
     ColoHeldList secondary;         /* whole frames; none of TCP */
@@ -529,21 +530,27 @@ void colo_core_failover(ColoCore *core)
 
 /* Time */
 
-static bool secondary_is_ahead(const Flow *f)
+/*
+ * S has sent something long ago that P still has not.  That S is ahead each
+ * time one looks means nothing as long as P follows.
+ */
+static bool secondary_waits_too_long(ColoCore *core, Flow *f)
 {
-    return f->secondary_count || colo_tcp_secondary_is_ahead(&f->tcp);
-}
+    const ColoHeld *first = QTAILQ_FIRST(&f->secondary);
+    uint32_t at = colo_tcp_primary_end(&f->tcp);
 
-static void check_ahead(ColoCore *core, Flow *f)
-{
-    if (!secondary_is_ahead(f)) {
-        f->ahead_since = 0;
-    } else if (!f->ahead_since) {
-        f->ahead_since = MAX(core->now, 1);
-    } else if (core->now - f->ahead_since > core->config.compare_timeout) {
-        f->ahead_since = MAX(core->now, 1);
-        mismatch(core, f, COLO_REASON_TIMEOUT);
+    if (first && core->now - first->arrived > core->config.compare_timeout) {
+        return true;
     }
+    if (!colo_tcp_secondary_is_ahead(&f->tcp)) {
+        f->ahead_since = 0;
+        return false;
+    }
+    if (!f->ahead_since || at != f->ahead_of) {
+        f->ahead_since = MAX(core->now, 1);
+        f->ahead_of = at;
+    }
+    return core->now - f->ahead_since > core->config.compare_timeout;
 }
 
 static void check_timeouts(ColoCore *core)
@@ -557,7 +564,9 @@ static void check_timeouts(ColoCore *core)
         mismatch(core, oldest->flow, COLO_REASON_TIMEOUT);
     }
     QTAILQ_FOREACH(f, &core->touched, in_touched) {
-        check_ahead(core, f);
+        if (core->wanted_at < 0 && secondary_waits_too_long(core, f)) {
+            mismatch(core, f, COLO_REASON_TIMEOUT);
+        }
     }
 }
 

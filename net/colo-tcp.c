@@ -465,6 +465,11 @@ void colo_tcp_committed(ColoTcpCompare *t, const ColoTcpSegment *seg)
     sent(t, seg);
 }
 
+uint32_t colo_tcp_primary_end(const ColoTcpCompare *t)
+{
+    return stream_floor(t);
+}
+
 bool colo_tcp_secondary_is_ahead(const ColoTcpCompare *t)
 {
     uint32_t floor = stream_floor(t);

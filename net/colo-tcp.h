@@ -122,6 +122,9 @@ ColoVerdict colo_tcp_primary(ColoTcpCompare *t, const ColoTcpSegment *seg,
 void colo_tcp_checkpoint(ColoTcpCompare *t);
 void colo_tcp_committed(ColoTcpCompare *t, const ColoTcpSegment *seg);
 
+/* Up to where P's bytes have left, in P's numbers */
+uint32_t colo_tcp_primary_end(const ColoTcpCompare *t);
+
 /* Has S sent something that P has not? */
 bool colo_tcp_secondary_is_ahead(const ColoTcpCompare *t);
 

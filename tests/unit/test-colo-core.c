@@ -343,7 +343,6 @@ static const struct {
       "wait 9999" },
     { "timeout/secondary",
       "S ${U} len=10\n"
-      "wait 1\n"
       "wait 3000\n"
       "wait 1 => want-timeout\n"
       "checkpoint 0\n"
@@ -355,6 +354,22 @@ static const struct {
       "wait 3001\n"
       "S ${T} A seq=11 ack=1 len=10\n"
       "wait 1\n"
+      "wait 3001 => want-timeout" },
+    { "timeout/secondary-is-ahead-but-primary-follows",
+      "S ${T} A seq=1 ack=1 len=20\n"
+      "wait 1000\n"
+      "P ${T} A seq=1 ack=1 len=10 => 1\n"
+      "S ${T} A seq=21 ack=1 len=10\n"
+      "wait 1000\n"
+      "P ${T} A seq=11 ack=1 len=10 => 2\n"
+      "S ${T} A seq=31 ack=1 len=10\n"
+      "wait 1000\n"
+      "P ${T} A seq=21 ack=1 len=10 => 3\n"
+      "S ${T} A seq=41 ack=1 len=10\n"
+      "wait 1000\n"
+      "P ${T} A seq=31 ack=1 len=10 => 4\n"
+      "S ${T} A seq=51 ack=1 len=10\n"
+      "wait 1000\n"
       "wait 3001 => want-timeout" },
     { "full/asks-and-keeps",
       "P ${U} len=1\nP ${U} len=2\nP ${U} len=3\nP ${U} len=4\n"
