@@ -356,7 +356,8 @@ static const struct {
       "wait 1\n"
       "wait 3001 => want-timeout" },
     { "timeout/secondary-is-ahead-but-primary-follows",
-      "S ${T} A seq=1 ack=1 len=20\n"
+      "S ${T} A seq=1 ack=1 len=10\n"
+      "S ${T} A seq=11 ack=1 len=10\n"
       "wait 1000\n"
       "P ${T} A seq=1 ack=1 len=10 => 1\n"
       "S ${T} A seq=21 ack=1 len=10\n"
