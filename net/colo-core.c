@@ -7,6 +7,7 @@
  */
 #include "qemu/osdep.h"
 #include "net/colo-core.h"
+#include "net/colo-cut.h"
 #include "net/colo-same.h"
 #include "net/colo-tcp.h"
 
@@ -21,6 +22,13 @@
  * memory as P's should, for S may send to any number of flows.
  */
 #define SECONDARY_FRAMES_MAX 4096
+
+/*
+ * How long a segment waits for the rest of its bytes before the beginning
+ * leaves without them: S may not be able to send the rest before the client
+ * has acknowledged what it has
+ */
+#define PART_MS 20
 
 #define TCP_HEADER_LEN 20
 
@@ -298,6 +306,34 @@ static bool is_of_new_epoch(const ColoCore *core, const ColoHeld *held)
     return held->epoch && held->epoch == core->epoch + 1;
 }
 
+/*
+ * The first frame held waits for bytes of S, which may be waiting for an ACK of
+ * those that it has sent.
+ */
+static void release_part(ColoCore *core, Flow *f, ColoHeld *held)
+{
+    ColoTcpSegment segment;
+    struct iovec iov = { .iov_base = held->data };
+    ColoHeld *part;
+    uint32_t len;
+
+    if (core->now - held->arrived < PART_MS ||
+        !colo_cut_possible(&held->packet)) {
+        return;
+    }
+    segment = segment_of(&held->packet, held->data);
+    len = colo_tcp_primary_part(&f->tcp, &segment);
+    if (!len) {
+        return;
+    }
+    iov.iov_len = held->packet.payload_off + len;
+    part = colo_held_new(&core->pool, &iov, 1, iov.iov_len,
+                         held->vnet_hdr_len);
+    part->epoch = held->epoch;
+    part->len = colo_cut(&held->packet, part->data, len);
+    release_unheld(core, part, &core->stats.parts);
+}
+
 /* Releases what may leave; stops at the first frame which may not. */
 static void settle(ColoCore *core, Flow *f)
 {
@@ -315,6 +351,8 @@ static void settle(ColoCore *core, Flow *f)
         if (verdict == COLO_MISMATCH && !held->blamed) {
             held->blamed = true;
             mismatch(core, f, reason);
+        } else if (verdict == COLO_WAIT) {
+            release_part(core, f, held);
         }
         return;
     }
@@ -323,6 +361,7 @@ static void settle(ColoCore *core, Flow *f)
 void colo_core_primary(ColoCore *core, ColoHeld *held, int64_t now)
 {
     ColoCoreStats *stats = &core->stats;
+    ColoHeld *first;
     Flow *f;
 
     core->now = now;
@@ -342,7 +381,8 @@ void colo_core_primary(ColoCore *core, ColoHeld *held, int64_t now)
         mismatch(core, NULL, COLO_REASON_FULL);
         return;
     }
-    if (held == QTAILQ_FIRST(&f->primary)) {
+    first = QTAILQ_FIRST(&f->primary);
+    if (held == first || now - first->arrived >= PART_MS) {
         settle(core, f);
     }
     if (core->wanted_at < 0 &&

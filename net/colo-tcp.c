@@ -416,6 +416,26 @@ ColoVerdict colo_tcp_primary(ColoTcpCompare *t, const ColoTcpSegment *seg,
     return verdict;
 }
 
+uint32_t colo_tcp_primary_part(ColoTcpCompare *t, const ColoTcpSegment *seg)
+{
+    ColoTcpSegment part = *seg;
+    uint32_t len;
+
+    if (seg->flags & (COLO_TCP_SYN | COLO_TCP_RST | COLO_TCP_URG) ||
+        !mark_reached(&t->acked, seg->ack)) {
+        return 0;
+    }
+    len = colo_stream_known(&t->stream, seg->seq, seg->payload_len);
+    if (!len || mark_reached(&t->sent, seg->seq + len) ||
+        (t->fin.valid && colo_seq_before(t->fin.seq, seg->seq + len))) {
+        return 0;
+    }
+    part.payload_len = len;
+    part.flags &= ~COLO_TCP_FIN;
+    sent(t, &part);
+    return len;
+}
+
 /* Checkpoint */
 
 void colo_tcp_checkpoint(ColoTcpCompare *t)

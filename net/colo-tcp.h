@@ -115,6 +115,13 @@ ColoVerdict colo_tcp_primary(ColoTcpCompare *t, const ColoTcpSegment *seg,
                              ColoReason *reason);
 
 /*
+ * @seg has to wait, as colo_tcp_primary() has said.  How many bytes from its
+ * beginning on, some of which have not left before, may leave as a segment of
+ * their own, without FIN?  They count as sent then.  0: none.
+ */
+uint32_t colo_tcp_primary_part(ColoTcpCompare *t, const ColoTcpSegment *seg);
+
+/*
  * A checkpoint is committed: forget what S has sent in the old epoch.  For
  * each segment of P's which the checkpoint releases, colo_tcp_committed()
  * follows, in the order in which they leave.
