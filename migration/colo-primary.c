@@ -260,8 +260,19 @@ static void tell_compares(Primary *p)
 {
     Error *err = NULL;
 
-    colo_epoch_set(p->link.session.epoch);
+    colo_epoch_set(p->link.session.epoch + 1);
     colo_notify_compares_event(NULL, COLO_EVENT_CHECKPOINT, &err);
+    if (err) {
+        error_report_err(err);
+    }
+}
+
+/* With the BQL */
+static void tell_filters(int event)
+{
+    Error *err = NULL;
+
+    colo_notify_filters_event(event, &err);
     if (err) {
         error_report_err(err);
     }
@@ -322,6 +333,9 @@ static bool begin(Primary *p, Error **errp)
      * here on nothing leaves uncompared, as it did since the last failover.
      */
     tell_compares(p);
+    qemu_mutex_lock_iothread();
+    tell_filters(COLO_EVENT_CHECKPOINT);
+    qemu_mutex_unlock_iothread();
     if (!said(p, colo_link_hello(&p->link, errp)) ||
         !await(p, COLO_SESSION_READY, errp) || !begin_ram(p, errp)) {
         return false;
@@ -444,16 +458,6 @@ static bool commit(Primary *p, uint16_t flags, int64_t *since, Error **errp)
     }
     colo_stats_lap(COLO_PHASE_COMMIT, since);
     return true;
-}
-
-static void tell_filters(int event)
-{
-    Error *err = NULL;
-
-    colo_notify_filters_event(event, &err);
-    if (err) {
-        error_report_err(err);
-    }
 }
 
 /* What the checkpoint was for, as figures */

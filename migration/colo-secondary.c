@@ -87,10 +87,22 @@ static bool failover_wanted(Error **errp)
     return true;
 }
 
+/* An epoch begins, the first one too.  With the BQL, the guest stands still. */
+static void tell_filters(const Secondary *s)
+{
+    Error *err = NULL;
+
+    colo_epoch_set(s->link.session.epoch + 1);
+    colo_notify_filters_event(COLO_EVENT_CHECKPOINT, &err);
+    if (err) {
+        error_report_err(err);
+    }
+}
+
 /* The beginning */
 
 /* With the BQL */
-static bool start_guest(Error **errp)
+static bool start_guest(const Secondary *s, Error **errp)
 {
     ERRP_GUARD();
 
@@ -105,6 +117,7 @@ static bool start_guest(Error **errp)
         error_prepend(errp, "disk replication does not start: ");
         return false;
     }
+    tell_filters(s);
     colo_guest_start();
     return true;
 }
@@ -127,7 +140,7 @@ static bool begin(Secondary *s, Error **errp)
     }
 
     qemu_mutex_lock_iothread();
-    ok = start_guest(errp);
+    ok = start_guest(s, errp);
     qemu_mutex_unlock_iothread();
     return ok && colo_link_send(&s->link, COLO_MSG_RUNNING, errp);
 }
@@ -243,7 +256,6 @@ static bool load_devices(QIOChannelBuffer *devices)
 static bool load(Secondary *s, Error **errp)
 {
     ERRP_GUARD();
-    Error *err = NULL;
 
     qemu_system_reset(SHUTDOWN_CAUSE_SNAPSHOT_LOAD);
     if (!colo_ram_write_back_end(errp)) {
@@ -257,11 +269,7 @@ static bool load(Secondary *s, Error **errp)
     }
     colo_stats_lap(COLO_PHASE_LOAD, &s->lap_ns);
 
-    colo_epoch_set(s->link.session.epoch);
-    colo_notify_filters_event(COLO_EVENT_CHECKPOINT, &err);
-    if (err) {
-        error_report_err(err);
-    }
+    tell_filters(s);
     guest = SECONDARY_WHOLE;
     if (s->flags & COLO_FLAG_GUEST_RUNS) {
         colo_guest_start();

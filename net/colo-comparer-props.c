@@ -53,6 +53,8 @@ static const Statistic statistics[] = {
     STATISTIC("checkpoints", checkpoints, "checkpoints it was told of"),
     STATISTIC("released-by-checkpoint", released_by_checkpoint,
               "packets released by a checkpoint"),
+    STATISTIC("parts", parts, "segments of the primary whose beginning left "
+              "before the secondary had sent the rest"),
     STATISTIC("released-committed", released_committed,
               "packets that arrived after the checkpoint of their epoch"),
     STATISTIC("released-uncompared", released_uncompared,

@@ -107,16 +107,33 @@ static void enter(ColoComparer *c)
     qemu_mutex_lock(&c->lock);
 }
 
+/* With the lock */
+static void trace_want(const ColoComparer *c)
+{
+    const ColoCoreStats *stats = colo_core_stats(c->core);
+    g_autofree char *flow = NULL, *text = NULL;
+
+    if (!trace_event_get_state_backends(TRACE_COLO_COMPARE_MAIN)) {
+        return;
+    }
+    flow = stats->has_last_mismatch ? colo_flow_key_str(&stats->last_mismatch)
+                                    : g_strdup("no flow");
+    text = g_strdup_printf("%s, %s", flow, colo_reason_text(c->wanted));
+    trace_colo_compare_main(text);
+}
+
 /* What the core has asked for is done without the lock */
 static void leave(ColoComparer *c)
 {
     bool wants = c->wants, released = !QTAILQ_EMPTY(&c->outbox);
     ColoReason reason = c->wanted;
 
+    if (wants) {
+        trace_want(c);
+    }
     c->wants = false;
     qemu_mutex_unlock(&c->lock);
     if (wants) {
-        trace_colo_compare_main(colo_reason_text(reason));
         if (c->want) {
             c->want(c->opaque);
         } else if (reason == COLO_REASON_FULL) {

@@ -7,6 +7,7 @@
  */
 #include "qemu/osdep.h"
 #include "net/colo-core.h"
+#include "net/colo-cut.h"
 #include "net/colo-same.h"
 #include "net/colo-tcp.h"
 
@@ -22,6 +23,13 @@
  */
 #define SECONDARY_FRAMES_MAX 4096
 
+/*
+ * How long a segment waits for the rest of its bytes before the beginning
+ * leaves without them: S may not be able to send the rest before the client
+ * has acknowledged what it has
+ */
+#define PART_MS 20
+
 #define TCP_HEADER_LEN 20
 
 typedef struct Flow {
@@ -30,7 +38,8 @@ typedef struct Flow {
     bool blamed;                    /* S's mismatch is counted, this epoch */
     QTAILQ_ENTRY(Flow) in_touched;
     int64_t used;                   /* ms, when something was last sent */
-    int64_t ahead_since;            /* ms, S has sent what P has not; or 0 */
+    int64_t ahead_since;            /* ms, S's stream is ahead; or 0 */
+    uint32_t ahead_of;              /* where P's was then */
     ColoHeldList primary;
     uint32_t primary_count;
     ColoHeldList secondary;         /* whole frames; none of TCP */
@@ -297,6 +306,34 @@ static bool is_of_new_epoch(const ColoCore *core, const ColoHeld *held)
     return held->epoch && held->epoch == core->epoch + 1;
 }
 
+/*
+ * The first frame held waits for bytes of S, which may be waiting for an ACK of
+ * those that it has sent.
+ */
+static void release_part(ColoCore *core, Flow *f, ColoHeld *held)
+{
+    ColoTcpSegment segment;
+    struct iovec iov = { .iov_base = held->data };
+    ColoHeld *part;
+    uint32_t len;
+
+    if (core->now - held->arrived < PART_MS ||
+        !colo_cut_possible(&held->packet)) {
+        return;
+    }
+    segment = segment_of(&held->packet, held->data);
+    len = colo_tcp_primary_part(&f->tcp, &segment);
+    if (!len) {
+        return;
+    }
+    iov.iov_len = held->packet.payload_off + len;
+    part = colo_held_new(&core->pool, &iov, 1, iov.iov_len,
+                         held->vnet_hdr_len);
+    part->epoch = held->epoch;
+    part->len = colo_cut(&held->packet, part->data, len);
+    release_unheld(core, part, &core->stats.parts);
+}
+
 /* Releases what may leave; stops at the first frame which may not. */
 static void settle(ColoCore *core, Flow *f)
 {
@@ -314,6 +351,8 @@ static void settle(ColoCore *core, Flow *f)
         if (verdict == COLO_MISMATCH && !held->blamed) {
             held->blamed = true;
             mismatch(core, f, reason);
+        } else if (verdict == COLO_WAIT) {
+            release_part(core, f, held);
         }
         return;
     }
@@ -322,6 +361,7 @@ static void settle(ColoCore *core, Flow *f)
 void colo_core_primary(ColoCore *core, ColoHeld *held, int64_t now)
 {
     ColoCoreStats *stats = &core->stats;
+    ColoHeld *first;
     Flow *f;
 
     core->now = now;
@@ -341,7 +381,8 @@ void colo_core_primary(ColoCore *core, ColoHeld *held, int64_t now)
         mismatch(core, NULL, COLO_REASON_FULL);
         return;
     }
-    if (held == QTAILQ_FIRST(&f->primary)) {
+    first = QTAILQ_FIRST(&f->primary);
+    if (held == first || now - first->arrived >= PART_MS) {
         settle(core, f);
     }
     if (core->wanted_at < 0 &&
@@ -529,21 +570,27 @@ void colo_core_failover(ColoCore *core)
 
 /* Time */
 
-static bool secondary_is_ahead(const Flow *f)
+/*
+ * S has sent something long ago that P still has not.  That S is ahead each
+ * time one looks means nothing as long as P follows.
+ */
+static bool secondary_waits_too_long(ColoCore *core, Flow *f)
 {
-    return f->secondary_count || colo_tcp_secondary_is_ahead(&f->tcp);
-}
+    const ColoHeld *first = QTAILQ_FIRST(&f->secondary);
+    uint32_t at = colo_tcp_primary_end(&f->tcp);
 
-static void check_ahead(ColoCore *core, Flow *f)
-{
-    if (!secondary_is_ahead(f)) {
-        f->ahead_since = 0;
-    } else if (!f->ahead_since) {
-        f->ahead_since = MAX(core->now, 1);
-    } else if (core->now - f->ahead_since > core->config.compare_timeout) {
-        f->ahead_since = MAX(core->now, 1);
-        mismatch(core, f, COLO_REASON_TIMEOUT);
+    if (first && core->now - first->arrived > core->config.compare_timeout) {
+        return true;
     }
+    if (!colo_tcp_secondary_is_ahead(&f->tcp)) {
+        f->ahead_since = 0;
+        return false;
+    }
+    if (!f->ahead_since || at != f->ahead_of) {
+        f->ahead_since = MAX(core->now, 1);
+        f->ahead_of = at;
+    }
+    return core->now - f->ahead_since > core->config.compare_timeout;
 }
 
 static void check_timeouts(ColoCore *core)
@@ -557,7 +604,9 @@ static void check_timeouts(ColoCore *core)
         mismatch(core, oldest->flow, COLO_REASON_TIMEOUT);
     }
     QTAILQ_FOREACH(f, &core->touched, in_touched) {
-        check_ahead(core, f);
+        if (core->wanted_at < 0 && secondary_waits_too_long(core, f)) {
+            mismatch(core, f, COLO_REASON_TIMEOUT);
+        }
     }
 }
 

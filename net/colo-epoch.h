@@ -4,7 +4,9 @@
  * The engine (migration/colo*) counts epochs and tells S the number of each
  * with the checkpoint that begins it.  The network filters put it into the
  * markers which they send at a checkpoint, so that the receiver can tell
- * packets of the old epoch from those of the new one.
+ * packets of the old epoch from those of the new one.  They begin with 1, the
+ * epoch before a pair's first checkpoint: it is marked like the others, lest
+ * what is still on its way at that checkpoint counts for the next epoch.
  *
  * 0: no epoch is known, as with an engine that does not number them; then no
  * markers are sent, and streams are handled as if there were none.

@@ -134,6 +134,18 @@ ColoStreamResult colo_stream_compare(const ColoStream *s, uint32_t seq,
     return known == len ? COLO_STREAM_SAME : COLO_STREAM_UNKNOWN;
 }
 
+uint32_t colo_stream_known(const ColoStream *s, uint32_t seq, uint32_t len)
+{
+    for (unsigned i = 0; i < s->ranges; i++) {
+        const ColoRange *r = &s->range[i];
+
+        if (!colo_seq_before(seq, r->from) && colo_seq_before(seq, r->to)) {
+            return MIN(len, r->to - seq);
+        }
+    }
+    return 0;
+}
+
 /* Would everything known, and [@from, @to), lie within @size bytes? */
 static bool fits(const ColoStream *s, uint32_t from, uint32_t to,
                  uint32_t size)

@@ -62,6 +62,9 @@ ColoStreamResult colo_stream_put(ColoStream *s, uint32_t seq,
 ColoStreamResult colo_stream_compare(const ColoStream *s, uint32_t seq,
                                      const uint8_t *data, uint32_t len);
 
+/* How many bytes from @seq on are known without a gap, at most @len */
+uint32_t colo_stream_known(const ColoStream *s, uint32_t seq, uint32_t len);
+
 /* Forget what is at @seq and above, or below it. */
 void colo_stream_forget_from(ColoStream *s, uint32_t seq);
 void colo_stream_forget_below(ColoStream *s, uint32_t seq);

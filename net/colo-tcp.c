@@ -416,6 +416,26 @@ ColoVerdict colo_tcp_primary(ColoTcpCompare *t, const ColoTcpSegment *seg,
     return verdict;
 }
 
+uint32_t colo_tcp_primary_part(ColoTcpCompare *t, const ColoTcpSegment *seg)
+{
+    ColoTcpSegment part = *seg;
+    uint32_t len;
+
+    if (seg->flags & (COLO_TCP_SYN | COLO_TCP_RST | COLO_TCP_URG) ||
+        !mark_reached(&t->acked, seg->ack)) {
+        return 0;
+    }
+    len = colo_stream_known(&t->stream, seg->seq, seg->payload_len);
+    if (!len || mark_reached(&t->sent, seg->seq + len) ||
+        (t->fin.valid && colo_seq_before(t->fin.seq, seg->seq + len))) {
+        return 0;
+    }
+    part.payload_len = len;
+    part.flags &= ~COLO_TCP_FIN;
+    sent(t, &part);
+    return len;
+}
+
 /* Checkpoint */
 
 void colo_tcp_checkpoint(ColoTcpCompare *t)
@@ -463,6 +483,11 @@ void colo_tcp_committed(ColoTcpCompare *t, const ColoTcpSegment *seg)
                         stream_floor(t));
     }
     sent(t, seg);
+}
+
+uint32_t colo_tcp_primary_end(const ColoTcpCompare *t)
+{
+    return stream_floor(t);
 }
 
 bool colo_tcp_secondary_is_ahead(const ColoTcpCompare *t)

@@ -115,12 +115,22 @@ ColoVerdict colo_tcp_primary(ColoTcpCompare *t, const ColoTcpSegment *seg,
                              ColoReason *reason);
 
 /*
+ * @seg has to wait, as colo_tcp_primary() has said.  How many bytes from its
+ * beginning on, some of which have not left before, may leave as a segment of
+ * their own, without FIN?  They count as sent then.  0: none.
+ */
+uint32_t colo_tcp_primary_part(ColoTcpCompare *t, const ColoTcpSegment *seg);
+
+/*
  * A checkpoint is committed: forget what S has sent in the old epoch.  For
  * each segment of P's which the checkpoint releases, colo_tcp_committed()
  * follows, in the order in which they leave.
  */
 void colo_tcp_checkpoint(ColoTcpCompare *t);
 void colo_tcp_committed(ColoTcpCompare *t, const ColoTcpSegment *seg);
+
+/* Up to where P's bytes have left, in P's numbers */
+uint32_t colo_tcp_primary_end(const ColoTcpCompare *t);
 
 /* Has S sent something that P has not? */
 bool colo_tcp_secondary_is_ahead(const ColoTcpCompare *t);

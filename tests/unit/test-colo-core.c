@@ -3,7 +3,8 @@
  *
  * Each case is a text, a line for each event, and behind "=>" what must come of
  * it: numbers of P's frames which leave, counted from 1 in the order in which
- * they came, and "want-REASON" for a checkpoint that is asked for.
+ * they came, as NUMBER/LENGTH where no more than LENGTH bytes of the payload
+ * leave, and "want-REASON" for a checkpoint that is asked for.
  *
  *   P FRAME          P has sent it; see colo-packet-text.h.  ${T} and the like
  *   P@5 FRAME        in epoch 5             stand for the headers below
@@ -37,15 +38,30 @@ static const struct {
     { "${I6}", "ip6 fe80::1 > fe80::2 icmp6 129 id=7" },
 };
 
+#define LENGTHS 64
+
 typedef struct Run {
     ColoCore *core;
     unsigned sent;
+    uint32_t length[LENGTHS];   /* of the first frames of P's */
     GString *effects;
     int64_t now;
 } Run;
 
 /* The number of a frame of P's stands in front of it, as a virtio-net header */
 #define NUMBER_LEN 12
+
+static void check_part(Run *run, const ColoHeld *held)
+{
+    ColoPacket p;
+
+    colo_packet_parse(&p, held->data + NUMBER_LEN, held->len - NUMBER_LEN, 0);
+    g_assert_cmpint(p.kind, ==, COLO_KIND_TCP);
+    g_assert_cmpuint(p.payload_off + p.payload_len, ==, p.size);
+    g_assert_cmpuint(packet_l4_sum(&p, held->data + NUMBER_LEN), ==, 0);
+    g_assert_cmpuint(p.tcp.flags, ==, COLO_TCP_ACK);
+    g_string_append_printf(run->effects, "/%u", p.payload_len);
+}
 
 static void on_release(void *opaque, ColoHeld *held)
 {
@@ -54,6 +70,9 @@ static void on_release(void *opaque, ColoHeld *held)
 
     memcpy(&number, held->data, sizeof(number));
     g_string_append_printf(run->effects, " %u", number);
+    if (number <= LENGTHS && held->len != run->length[number - 1]) {
+        check_part(run, held);
+    }
     colo_core_recycle(run->core, held);
 }
 
@@ -105,6 +124,9 @@ static void primary(Run *run, const char *text)
     iov[1] = (struct iovec) { frame->data, frame->len };
     held = colo_core_new_held(run->core, iov, 2, NUMBER_LEN + frame->len,
                               NUMBER_LEN);
+    if (run->sent <= LENGTHS) {
+        run->length[run->sent - 1] = held->len;
+    }
     held->epoch = epoch;
     /* The number is no virtio-net header: nothing is in that */
     colo_packet_parse(&held->packet, held->data, held->len, NUMBER_LEN);
@@ -335,6 +357,32 @@ static const struct {
       "# until the engine must have forgotten it\n"
       "wait 1000 => want-none\n"
       "checkpoint 0 => 1 2" },
+    { "tcp/part-lets-secondary-go-on",
+      "S ${T} A seq=1 ack=1 len=3\n"
+      "P ${T} PA seq=1 ack=1 len=10\n"
+      "wait 20\n"
+      "P ${T} A seq=11 ack=1 len=10 => 1/3\n"
+      "P ${T} A seq=21 ack=1 len=10\n"
+      "S ${T} A seq=1 ack=1 len=7 => 1/7\n"
+      "S ${T} A seq=1 ack=1 len=10 => 1\n"
+      "S ${T} A seq=11 ack=1 len=10 => 2" },
+    { "tcp/part-of-ip6-before-its-fin",
+      "S ${T6} A seq=1 ack=1 len=7\n"
+      "P ${T6} FPA seq=1 ack=1 len=10\n"
+      "wait 20\n"
+      "S ${T6} A seq=1 ack=1 => 1/7\n"
+      "S ${T6} FA seq=1 ack=1 len=10 => 1" },
+    { "tcp/no-part-with-another-ack",
+      "S ${T} A seq=1 ack=1 len=3\n"
+      "P ${T} A seq=1 ack=2 len=10\n"
+      "wait 20\n"
+      "P ${T} A seq=11 ack=2 len=10\n"
+      "S ${T} A seq=1 ack=2 => 1/3" },
+    { "tcp/no-part-that-differs",
+      "S ${T} A seq=1 ack=1 len=3 set=54:ff\n"
+      "P ${T} A seq=1 ack=1 len=10 => want-data\n"
+      "wait 20 => want-none\n"
+      "P ${T} A seq=11 ack=1 len=10" },
     { "timeout/primary",
       "P ${T} A seq=1 ack=1 len=10\n"
       "wait 3000\n"
@@ -343,7 +391,6 @@ static const struct {
       "wait 9999" },
     { "timeout/secondary",
       "S ${U} len=10\n"
-      "wait 1\n"
       "wait 3000\n"
       "wait 1 => want-timeout\n"
       "checkpoint 0\n"
@@ -355,6 +402,23 @@ static const struct {
       "wait 3001\n"
       "S ${T} A seq=11 ack=1 len=10\n"
       "wait 1\n"
+      "wait 3001 => want-timeout" },
+    { "timeout/secondary-is-ahead-but-primary-follows",
+      "S ${T} A seq=1 ack=1 len=10\n"
+      "S ${T} A seq=11 ack=1 len=10\n"
+      "wait 1000\n"
+      "P ${T} A seq=1 ack=1 len=10 => 1\n"
+      "S ${T} A seq=21 ack=1 len=10\n"
+      "wait 1000\n"
+      "P ${T} A seq=11 ack=1 len=10 => 2\n"
+      "S ${T} A seq=31 ack=1 len=10\n"
+      "wait 1000\n"
+      "P ${T} A seq=21 ack=1 len=10 => 3\n"
+      "S ${T} A seq=41 ack=1 len=10\n"
+      "wait 1000\n"
+      "P ${T} A seq=31 ack=1 len=10 => 4\n"
+      "S ${T} A seq=51 ack=1 len=10\n"
+      "wait 1000\n"
       "wait 3001 => want-timeout" },
     { "full/asks-and-keeps",
       "P ${U} len=1\nP ${U} len=2\nP ${U} len=3\nP ${U} len=4\n"

@@ -19,6 +19,7 @@ typedef struct Run {
     ColoCore *core;
     uint64_t in;                /* frames of P given to the core */
     uint64_t out;               /* and released again */
+    uint64_t parts;             /* made by the core of one of those it has */
     int64_t now;
     ColoHeld *held[FRAMES];     /* those which the core has */
     unsigned count;
@@ -44,16 +45,32 @@ static const uint8_t templates[][64] = {
       0, 1, 8, 0, 6, 4, 0, 1 },
 };
 
+/* It is a segment with data, and no more than that */
+static void check_part(const ColoHeld *held)
+{
+    ColoPacket p;
+
+    colo_packet_parse(&p, held->data, held->len, held->vnet_hdr_len);
+    assert(p.kind == COLO_KIND_TCP && p.payload_len);
+    assert(p.payload_off + p.payload_len == held->len);
+    assert(!(p.tcp.flags & (COLO_TCP_FIN | COLO_TCP_SYN | COLO_TCP_RST)));
+}
+
 static void on_release(void *opaque, ColoHeld *held)
 {
     Run *run = opaque;
     unsigned i = 0;
 
-    while (run->held[i] != held) {
-        assert(++i < run->count);
+    while (i < run->count && run->held[i] != held) {
+        i++;
     }
-    run->held[i] = run->held[--run->count];
-    run->out++;
+    if (i < run->count) {
+        run->held[i] = run->held[--run->count];
+        run->out++;
+    } else {
+        check_part(held);
+        run->parts++;
+    }
     colo_core_recycle(run->core, held);
 }
 
@@ -114,6 +131,7 @@ static void check(const Run *run)
     assert(run->count == stats->queue_packets);
     assert(run->in == run->out + run->count);
     assert(run->in == stats->primary_packets);
+    assert(run->parts == stats->parts);
     assert(run->out == stats->matches + stats->released_by_checkpoint +
            stats->released_committed + stats->released_uncompared);
     assert(stats->queue_packets || !stats->queue_bytes);
