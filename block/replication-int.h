@@ -56,6 +56,7 @@ typedef struct ReplSecondary {
     Coroutine *merger;          /* the background one */
     QemuCoSleep merger_sleep;
     int drains;                 /* drained sections: @merger keeps away */
+    bool release_later;         /* when the drained section has ended */
     bool fenced;                /* failed over: nobody writes to the parent */
     uint64_t copied_bytes, copied_requests, checkpoints;
     uint64_t empty_ns, empty_ns_max, merged_bytes;

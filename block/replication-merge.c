@@ -260,6 +260,10 @@ void coroutine_fn repl_merge_drain_begin(BDRVReplicationState *s)
 void coroutine_fn repl_merge_drain_end(BDRVReplicationState *s)
 {
     s->sec.drains--;
+    if (s->sec.release_later) {
+        s->sec.release_later = false;
+        repl_secondary_merged(s);
+    }
     repl_merge_start(s);
 }
 

@@ -403,6 +403,14 @@ static void release_images(void *opaque)
     AioContext *ctx = bdrv_get_aio_context(bs);
 
     aio_context_acquire(ctx);
+    /*
+     * While everything is drained the graph must not change: drained sections
+     * would not be balanced, and the disk stand still for ever.
+     */
+    if (qatomic_read(&bs->quiesce_counter)) {
+        sec->release_later = true;
+        goto out;
+    }
     /* A read may still be on its way from a store */
     bdrv_drained_begin(bs);
     if (sec->hidden &&
@@ -413,6 +421,7 @@ static void release_images(void *opaque)
     repl_store_free(sec->store[REPL_HELD]);
     sec->store[REPL_OWN] = sec->store[REPL_HELD] = NULL;
     bdrv_drained_end(bs);
+out:
     bdrv_unref(bs);
     aio_context_release(ctx);
 }

@@ -119,6 +119,13 @@ static void open_pair(Kind kind)
 
 static void close_pair(void)
 {
+    int64_t end = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + WAIT_MS;
+
+    /* The images are released in the main loop, which holds the node until then */
+    while (bdrv_find_node("childs0")->refcnt > 1) {
+        g_assert_cmpint(qemu_clock_get_ms(QEMU_CLOCK_REALTIME), <, end);
+        main_loop_wait(true);
+    }
     blk_unref(host);
     blk_unref(guest);
     g_assert_null(bdrv_find_node("childs0"));
@@ -467,6 +474,41 @@ static void test_merge_flush(const void *opaque)
     close_pair();
 }
 
+/*
+ * The merge ends while everything is drained, as another disk may have it: the
+ * graph changes afterwards only, and the disk goes on.
+ */
+static void test_merged_drained(const void *opaque)
+{
+    Flush f = { .ret = -EINPROGRESS };
+    int64_t begin = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+    int i;
+
+    open_pair(GPOINTER_TO_INT(opaque));
+    g_assert_cmpint(put(guest, 0, 4 * CLUSTER, 0x22), ==, 0);
+    fault_hang("parent", true);
+    replication_stop_all(true, &error_abort);
+    qemu_coroutine_enter(qemu_coroutine_create(flush_entry, &f));
+    while (!fault_log("parent")->count[FAULT_WRITE]) {
+        g_assert_cmpint(qemu_clock_get_ms(QEMU_CLOCK_REALTIME), <,
+                        begin + WAIT_MS);
+        main_loop_wait(true);
+    }
+    fault_hang("parent", false);
+    bdrv_drain_all_begin();
+    for (i = 0; i < 10; i++) {
+        main_loop_wait(true);
+    }
+    g_assert_cmpint(f.ret, ==, 0);
+    bdrv_drain_all_end();
+    g_assert_cmpint(bdrv_find_node("childs0")->quiesce_counter, ==, 0);
+    g_assert_cmpint(put(guest, 0, CLUSTER, 0x23), ==, 0);
+    wait_stage(REPLICATION_STAGE_DONE);
+    sees(guest, 0, CLUSTER, 0x23);
+    sees(guest, CLUSTER, 3 * CLUSTER, 0x22);
+    close_pair();
+}
+
 /* RAM is at its limit and nothing may be spilled: said, not forgotten */
 static void test_limit(void)
 {
@@ -581,6 +623,7 @@ int main(int argc, char **argv)
         { "close", test_close },
         { "stop", test_stop },
         { "merge-flush", test_merge_flush },
+        { "merged-drained", test_merged_drained },
     }, faults[] = {
         { "hold", test_hold_fault },
         { "own", test_own_fault },
