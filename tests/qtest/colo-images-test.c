@@ -317,15 +317,22 @@ static void test_merging(void)
 {
     ColoPair *pair = new_pair(COLO_DISK);
 
-    pair->merge_speed = "64K";
+    pair->merge_speed = "16K";      /* 48 s for what there is */
     start(pair);
     write_chunks(pair, 0x11, 0, 16);
     colo_pair_request_checkpoint(pair);
     diverge(pair, 0x33, 0, 8);
     write_chunks(pair, 0x22, 4, 12);
-    colo_pair_fail_over_to_secondary(pair);
-    expect_chunks(pair, 0x33, 0, 8);
-    expect_chunks(pair, 0x11, 8, 16);
+    /* Without a "stop", which flushes, hence merges all */
+    colo_side_kill(pair->p);
+    pair->p = pair->s;
+    pair->s = NULL;
+    colo_side_ok(pair->p, "{'execute': 'nbd-server-stop'}");
+    colo_side_ok(pair->p, "{'execute': 'x-colo-lost-heartbeat'}");
+    colo_side_await(pair->p, "COLO_EXIT", 1, COLO_WAIT_MS);
+    colo_side_until(pair->p, "query-status", "status", "running");
+    colo_pair_expect(pair, 0x33, 0);
+    colo_pair_expect(pair, 0x11, 8 * CHUNK);
     g_assert_cmpuint(colo_side_count(pair->p, "REPLICATION_MERGE"), ==, 0);
     colo_pair_write(pair, 0x44, 7 * CHUNK);
     colo_pair_rejoin(pair);
@@ -369,7 +376,7 @@ static void test_refused_use(void)
     refused(pair->p, "resize", "{'execute': 'block_resize', 'arguments': "
             "{'device': 'colo-disk0', 'size': 16777216}}");
     refused(pair->s, "resize", "{'execute': 'block_resize', 'arguments': "
-            "{'node-name': 'parent0', 'size': 16777216}}");
+            "{'device': 'parent0', 'size': 16777216}}");
     colo_pair_write(pair, 0x11, 0);
     colo_pair_request_checkpoint(pair);
     colo_pair_fail_over_to_secondary(pair);
@@ -390,10 +397,9 @@ static void test_refused_size(void)
     colo_pair_migrate(pair);
     do {
         g_free(text);
-        text = colo_side_ask(pair->p, "error-desc",
-                             "{'execute': 'query-migrate'}");
+        text = colo_side_ask(pair->p, "reason", "{'execute': 'query-colo'}");
         if (g_get_monotonic_time() > give_up) {
-            colo_fail("query-migrate does not tell why: '%s'", text);
+            colo_fail("query-colo does not tell why: '%s'", text);
         }
         g_usleep(20 * 1000);
     } while (!strstr(text, "qemu-img resize"));
