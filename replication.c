@@ -125,3 +125,17 @@ uint64_t replication_epoch(void)
 {
     return qatomic_read(&epoch);
 }
+
+static void (*asked)(void);
+
+void replication_set_asked(void (*func)(void))
+{
+    asked = func;
+}
+
+void replication_ask_for_checkpoint(void)
+{
+    if (asked) {
+        asked();
+    }
+}

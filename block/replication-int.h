@@ -56,6 +56,7 @@ typedef struct ReplSecondary {
     Coroutine *merger;          /* the background one */
     QemuCoSleep merger_sleep;
     int drains;                 /* drained sections: @merger keeps away */
+    bool release_later;         /* when the drained section has ended */
     bool fenced;                /* failed over: nobody writes to the parent */
     uint64_t copied_bytes, copied_requests, checkpoints;
     uint64_t empty_ns, empty_ns_max, merged_bytes;
@@ -81,7 +82,8 @@ typedef enum ReplRequestType {
  * -EIO when the secondary is lost, or replication has ended; and before its
  * start, though the request is sent then as well.
  */
-ReplPrimary *repl_primary_new(BDRVReplicationState *s, uint32_t timeout_ms);
+ReplPrimary *repl_primary_new(BDRVReplicationState *s, uint32_t timeout_ms,
+                              bool ordered);
 void repl_primary_free(ReplPrimary *p);
 int coroutine_fn repl_primary_submit(BDRVReplicationState *s,
                                      ReplRequestType type, int64_t offset,
@@ -94,6 +96,8 @@ void coroutine_fn repl_primary_drain_end(BDRVReplicationState *s);
 void repl_primary_start(BDRVReplicationState *s, Error **errp);
 /* Wait for the queue to become empty; it does within the time-out. */
 void repl_primary_settle(BDRVReplicationState *s);
+/* The same, and the secondary's disk is flushed if that is owed to the guest. */
+void repl_primary_settle_flushed(BDRVReplicationState *s);
 /* The secondary's disk is not equal any more: why, for the event. */
 void repl_primary_lost(BDRVReplicationState *s, const char *reason);
 /* Send nothing more, wait for nothing. */

@@ -304,16 +304,28 @@ bool repl_map_is_empty(const ReplMap *map)
     return !g_hash_table_size(map->clusters);
 }
 
-int64_t repl_map_some_cluster(ReplMap *map)
+static gint by_value(gconstpointer a, gconstpointer b)
 {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+GArray *repl_map_clusters(ReplMap *map)
+{
+    GArray *offsets = g_array_sized_new(false, false, sizeof(int64_t),
+                                        g_hash_table_size(map->clusters));
     GHashTableIter iter;
     gpointer key;
 
     g_hash_table_iter_init(&iter, map->clusters);
-    if (!g_hash_table_iter_next(&iter, &key, NULL)) {
-        return -1;
+    while (g_hash_table_iter_next(&iter, &key, NULL)) {
+        int64_t offset = *(uint64_t *)key * REPL_CLUSTER;
+
+        g_array_append_val(offsets, offset);
     }
-    return *(uint64_t *)key * REPL_CLUSTER;
+    g_array_sort(offsets, by_value);
+    return offsets;
 }
 
 const ReplMapStats *repl_map_stats(const ReplMap *map)

@@ -56,9 +56,12 @@ typedef struct ReplMapStats {
     uint64_t bytes_peak;                /* of both together, of any epoch */
 } ReplMapStats;
 
+/* RAM that the map takes for each cluster, of its own and in the hash table */
+#define REPL_MAP_BYTES  160
+
 /*
  * @length: of the disk.  @max_clusters bounds the memory that the map itself
- * takes, about 120 bytes each; 0: as many as the disk has.
+ * takes, REPL_MAP_BYTES each; 0: as many as the disk has.
  */
 ReplMap *repl_map_new(int64_t length, uint64_t max_clusters);
 void repl_map_free(ReplMap *map);
@@ -98,8 +101,8 @@ void repl_map_reset(ReplMap *map);
 
 bool repl_map_is_empty(const ReplMap *map);
 
-/* Offset of some cluster that has anything in the map, or -1. */
-int64_t repl_map_some_cluster(ReplMap *map);
+/* Offsets (int64_t) of the clusters that have anything in the map, ascending */
+GArray *repl_map_clusters(ReplMap *map);
 
 const ReplMapStats *repl_map_stats(const ReplMap *map);
 

@@ -6,8 +6,14 @@
  * A cluster is merged while no write to it is under way, and a write waits for
  * the merge of its cluster.
  *
- * What is in the overlays is not durable: a flush of the guest merges all of
- * it first, without a limit of speed.
+ * What is in the overlays is not durable, and nothing on stable storage tells
+ * what is where in them.  So a flush of the guest merges what is left, at the
+ * full speed of the disk: up to WORKERS clusters at a time, in ascending order.
+ * No other record would cost less. Whatever is in RAM or in a page cache has to
+ * be written once, and the disk to be flushed in any case, with what the primary
+ * has written in this epoch and the merge replaces. And what is merged needs no
+ * recovery that could be forgotten.  The primary bounds how much there is
+ * (EPOCH_BYTES).  Reads and writes of the guest go on meanwhile.
  *
  * An error is told by an event, and the merge tried again after a second.
  *
@@ -28,6 +34,7 @@
 #include "block/replication-int.h"
 
 #define RETRY_NS    NANOSECONDS_PER_SECOND
+#define WORKERS     16
 
 static int64_t cluster_bytes(BDRVReplicationState *s, int64_t offset)
 {
@@ -63,27 +70,19 @@ static int coroutine_fn merge_extent(BDRVReplicationState *s,
     return ret;
 }
 
-/* Returns bytes looked at, 0 if nothing is left, or -errno */
-static int64_t coroutine_fn merge_one(BDRVReplicationState *s)
+/* Returns bytes looked at, or -errno */
+static int64_t coroutine_fn merge_one(BDRVReplicationState *s, int64_t offset)
 {
     ReplSecondary *sec = &s->sec;
-    int64_t offset = repl_map_some_cluster(sec->map);
-    int64_t bytes, done;
-    void *buffer;
+    int64_t bytes = cluster_bytes(s, offset), done;
+    void *buffer = qemu_try_blockalign(s->bs, REPL_CLUSTER);
     BlockReq req;
     int ret = 0;
 
-    if (offset < 0) {
-        return 0;
-    }
-    bytes = cluster_bytes(s, offset);
-    if (reqlist_wait_one(&sec->merges, offset, bytes, NULL)) {
-        return bytes;   /* it may be gone now: look again */
-    }
-    buffer = qemu_try_blockalign(s->bs, REPL_CLUSTER);
     if (!buffer) {
         return -ENOMEM;
     }
+    reqlist_wait_all(&sec->merges, offset, bytes, NULL);
     reqlist_init_req(&sec->merges, &req, offset, bytes);
     for (done = 0; done < bytes && ret >= 0; ) {
         ReplExtent e = repl_map_view(sec->map, offset + done, bytes - done);
@@ -121,14 +120,58 @@ static void merge_done(BDRVReplicationState *s)
     }
 }
 
+typedef struct Batch {
+    BDRVReplicationState *s;
+    GArray *clusters;
+    unsigned next;              /* of @clusters, nobody has begun it */
+    unsigned workers;           /* not at their end yet */
+    Coroutine *waiter;          /* waits for these; NULL: not yet */
+    int ret;                    /* the first error */
+} Batch;
+
+static void coroutine_fn batch_entry(void *opaque)
+{
+    Batch *b = opaque;
+
+    while (b->ret == 0 && b->next < b->clusters->len) {
+        int64_t ret = merge_one(b->s, g_array_index(b->clusters, int64_t,
+                                                    b->next++));
+
+        if (ret < 0 && b->ret == 0) {
+            b->ret = ret;
+        }
+    }
+    if (!--b->workers && b->waiter) {
+        aio_co_wake(b->waiter);
+    }
+}
+
+/* The caller counts as a request in flight, and with it the workers */
+static int coroutine_fn merge_side_by_side(BDRVReplicationState *s)
+{
+    Batch b = { .s = s, .clusters = repl_map_clusters(s->sec.map) };
+    int i;
+
+    b.workers = WORKERS;
+    for (i = 0; i < WORKERS; i++) {
+        qemu_coroutine_enter(qemu_coroutine_create(batch_entry, &b));
+    }
+    while (b.workers) {
+        b.waiter = qemu_coroutine_self();
+        qemu_coroutine_yield();
+    }
+    g_array_free(b.clusters, true);
+    return b.ret;
+}
+
 int coroutine_fn repl_merge_all(BDRVReplicationState *s)
 {
-    int64_t ret;
+    int ret = 0;
 
-    do {
-        ret = merge_one(s);
-    } while (ret > 0);
-    /* A cluster leaves the map when it has been written: nothing is under way */
+    /* A cluster leaves the map when it is written: then nothing is under way */
+    while (ret == 0 && !repl_map_is_empty(s->sec.map)) {
+        ret = merge_side_by_side(s);
+    }
     if (ret == 0) {
         ret = bdrv_co_flush(s->sec.parent->bs);
     }
@@ -152,6 +195,27 @@ static void coroutine_fn merger_sleep(ReplSecondary *sec, int64_t ns)
     }
 }
 
+/* In the background: one cluster at a time, the guest comes first */
+static int coroutine_fn merge_slowly(BDRVReplicationState *s)
+{
+    ReplSecondary *sec = &s->sec;
+    GArray *clusters = repl_map_clusters(sec->map);
+    int64_t ret = 0;
+    unsigned i;
+
+    for (i = 0; i < clusters->len && ret >= 0; i++) {
+        if (sec->drains || repl_map_is_empty(sec->map)) {
+            break;
+        }
+        ret = merge_one(s, g_array_index(clusters, int64_t, i));
+        if (ret > 0) {
+            merger_sleep(sec, ratelimit_calculate_delay(&sec->limit, ret));
+        }
+    }
+    g_array_free(clusters, true);
+    return MIN(ret, 0);
+}
+
 static void coroutine_fn merger_entry(void *opaque)
 {
     BDRVReplicationState *s = opaque;
@@ -159,17 +223,15 @@ static void coroutine_fn merger_entry(void *opaque)
     BlockDriverState *bs = s->bs;
 
     while (!sec->drains && merging(s)) {
-        int64_t ret = merge_one(s);
+        int ret = merge_slowly(s);
 
-        if (ret == 0) {
+        if (ret == 0 && repl_map_is_empty(sec->map)) {
             ret = repl_merge_all(s);
         }
         if (ret < 0) {
             merge_failed(s, ret);
             merger_sleep(sec, RETRY_NS);
             repl_event(s->role, &s->stage, REPL_MERGE_AGAIN, NULL);
-        } else if (ret > 0) {
-            merger_sleep(sec, ratelimit_calculate_delay(&sec->limit, ret));
         }
     }
     sec->merger = NULL;
@@ -198,6 +260,10 @@ void coroutine_fn repl_merge_drain_begin(BDRVReplicationState *s)
 void coroutine_fn repl_merge_drain_end(BDRVReplicationState *s)
 {
     s->sec.drains--;
+    if (s->sec.release_later) {
+        s->sec.release_later = false;
+        repl_secondary_merged(s);
+    }
     repl_merge_start(s);
 }
 

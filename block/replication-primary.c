@@ -17,9 +17,15 @@
  *  - While the primary lives, its own disk has everything.
  *
  * Order: requests start in the order of their submission.  One that overlaps
- * another under way waits for it, and a flush waits for all before it and is
- * waited for: so the secondary's disk alone, after a power cut of both hosts,
- * is what a disk may be after a power cut.
+ * another under way waits for it.
+ *
+ * Flushes: what has arrived survives the death of either process, and of the
+ * primary's host; and a secondary that takes over flushes its disk before its
+ * guest's next flush is acknowledged.  So a flush there matters only when the
+ * power of both hosts fails, and then the primary's disk has everything.  Hence
+ * one flush is sent for all of the guest's in FLUSH_MS, and no write waits for
+ * it.  With flush=ordered each is sent, waits for all before it and is waited
+ * for: the secondary's disk alone then is what a disk may be after a power cut.
  *
  * Bounds: BYTES_MAX and REQUESTS_MAX; a request that has not been answered
  * within the time-out, counted from its submission, ends it all: the connection
@@ -50,6 +56,13 @@
  */
 #define DRAIN_MS        700
 #define DRAIN_GRACE_MS  100     /* see timed_out() */
+#define FLUSH_MS        1000
+/*
+ * What the secondary has to merge after a failover, and to keep until then, is
+ * bounded by the writes of one epoch: when it is this much, a checkpoint is due.
+ */
+#define EPOCH_BYTES     (256 * MiB)
+#define REQUEST_COST    (16 * KiB)  /* what a request costs besides its bytes */
 
 typedef struct Request {
     QTAILQ_ENTRY(Request) next;
@@ -73,15 +86,24 @@ struct ReplPrimary {
     int drains;                 /* drained sections */
     int64_t drain_deadline;     /* of the first of these; as in Request */
     bool starting;              /* start_requests() is on the stack */
+    bool ordered;               /* flush=ordered */
+    QEMUTimer *flush_timer;     /* of the main loop; pending: one is owed */
     char *reason;               /* why the secondary was lost */
     uint64_t sent_bytes, sent_requests, dropped;
+    uint64_t epoch, epoch_bytes;        /* of this epoch, costs included */
 };
 
-ReplPrimary *repl_primary_new(BDRVReplicationState *s, uint32_t timeout_ms)
+static void flush_due(void *opaque);
+
+ReplPrimary *repl_primary_new(BDRVReplicationState *s, uint32_t timeout_ms,
+                              bool ordered)
 {
     ReplPrimary *p = g_new0(ReplPrimary, 1);
 
     p->timeout_ms = timeout_ms;
+    p->ordered = ordered;
+    p->flush_timer = aio_timer_new(qemu_get_aio_context(), QEMU_CLOCK_REALTIME,
+                                   SCALE_MS, flush_due, s);
     QTAILQ_INIT(&p->requests);
     qemu_co_queue_init(&p->room);
     return p;
@@ -91,6 +113,7 @@ void repl_primary_free(ReplPrimary *p)
 {
     if (p) {
         assert(QTAILQ_EMPTY(&p->requests));
+        timer_free(p->flush_timer);
         g_free(p->reason);
         g_free(p);
     }
@@ -311,8 +334,8 @@ static bool may_start(ReplPrimary *p, Request *r)
         if (before == r) {
             return true;
         }
-        if (before->type == REPL_FLUSH || r->type == REPL_FLUSH ||
-            overlap(before, r)) {
+        if (r->type == REPL_FLUSH || overlap(before, r) ||
+            (before->type == REPL_FLUSH && p->ordered)) {
             return false;
         }
     }
@@ -377,6 +400,54 @@ static bool accepts(BDRVReplicationState *s)
     return s->stage == REPL_IDLE || s->stage == REPL_RUNNING;
 }
 
+static void send_flush(BDRVReplicationState *s)
+{
+    Request *r = g_new0(Request, 1);
+
+    timer_del(s->primary->flush_timer);
+    *r = (Request) { .s = s, .type = REPL_FLUSH };
+    enqueue(s, r);
+    start_requests(s);
+}
+
+/* The guest has been told that something is durable: so it shall be there */
+static void owe_flush(ReplPrimary *p)
+{
+    if (!timer_pending(p->flush_timer)) {
+        timer_mod(p->flush_timer,
+                  qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + FLUSH_MS);
+    }
+}
+
+static void flush_due(void *opaque)
+{
+    BDRVReplicationState *s = opaque;
+    AioContext *ctx = bdrv_get_aio_context(s->bs);
+
+    aio_context_acquire(ctx);
+    if (s->primary->drains) {
+        owe_flush(s->primary);
+    } else if (accepts(s)) {
+        send_flush(s);
+    }
+    aio_context_release(ctx);
+}
+
+static void count_for_epoch(ReplPrimary *p, int64_t bytes)
+{
+    uint64_t before;
+
+    if (p->epoch != replication_epoch()) {
+        p->epoch = replication_epoch();
+        p->epoch_bytes = 0;
+    }
+    before = p->epoch_bytes;
+    p->epoch_bytes += bytes + REQUEST_COST;
+    if (before < EPOCH_BYTES && p->epoch_bytes >= EPOCH_BYTES) {
+        replication_ask_for_checkpoint();
+    }
+}
+
 int coroutine_fn repl_primary_submit(BDRVReplicationState *s,
                                      ReplRequestType type, int64_t offset,
                                      int64_t bytes, QEMUIOVector *qiov,
@@ -389,13 +460,21 @@ int coroutine_fn repl_primary_submit(BDRVReplicationState *s,
     int ret = s->stage == REPL_IDLE && type != REPL_FLUSH ? -EIO : 0;
     Request *r;
 
-    while (accepts(s) && !has_room(p, size)) {
+    while (accepts(s) && !has_room(p, size) &&
+           (type != REPL_FLUSH || p->ordered)) {
         qemu_co_queue_wait(&p->room, NULL);
     }
     if (!accepts(s)) {
         p->dropped++;
         wake_waiting(p);
         return -EIO;
+    }
+    if (!p->ordered && (type == REPL_FLUSH || flags & BDRV_REQ_FUA)) {
+        owe_flush(p);
+        flags &= ~BDRV_REQ_FUA;
+        if (type == REPL_FLUSH) {
+            return 0;
+        }
     }
     r = g_new0(Request, 1);
     *r = (Request) {
@@ -410,6 +489,7 @@ int coroutine_fn repl_primary_submit(BDRVReplicationState *s,
         }
         qemu_iovec_to_buf(qiov, qiov_offset, r->data, size);
     }
+    count_for_epoch(p, bytes);
     enqueue(s, r);
     start_requests(s);
     if (has_room(p, 0)) {
@@ -423,6 +503,14 @@ void repl_primary_settle(BDRVReplicationState *s)
     if (!QTAILQ_EMPTY(&s->primary->requests)) {
         bdrv_drain(s->bs);
     }
+}
+
+void repl_primary_settle_flushed(BDRVReplicationState *s)
+{
+    if (timer_pending(s->primary->flush_timer) && accepts(s)) {
+        send_flush(s);
+    }
+    repl_primary_settle(s);
 }
 
 /* A quorum whose children differ in size refuses everything, later */

@@ -30,6 +30,9 @@
 #include "sysemu/block-backend.h"
 #include "block/replication-int.h"
 
+/* Of overlay.limit, the map gets as much as it may need, and at most 1 / this */
+#define MAP_SHARE   8
+
 /* @offset, @bytes were the parent's when it was read.  Are they still? */
 static bool still_parent(ReplSecondary *sec, int64_t offset, int64_t bytes)
 {
@@ -306,8 +309,14 @@ static void make_stores(BDRVReplicationState *s)
 {
     ReplSecondary *sec = &s->sec;
     int64_t length = bdrv_getlength(sec->parent->bs);
+    uint64_t clusters = DIV_ROUND_UP(length, REPL_CLUSTER);
 
-    sec->map = repl_map_new(length, 0);
+    if (sec->in_memory) {
+        /* The map has its share of the RAM, whatever the stores may need */
+        clusters = MIN(clusters, sec->budget.limit / MAP_SHARE / REPL_MAP_BYTES);
+        sec->budget.used = clusters * REPL_MAP_BYTES;
+    }
+    sec->map = repl_map_new(length, MAX(clusters, 1));
     if (sec->in_memory) {
         sec->store[REPL_OWN] = repl_store_new_memory(&sec->budget);
         sec->store[REPL_HELD] = repl_store_new_memory(&sec->budget);
@@ -394,6 +403,14 @@ static void release_images(void *opaque)
     AioContext *ctx = bdrv_get_aio_context(bs);
 
     aio_context_acquire(ctx);
+    /*
+     * While everything is drained the graph must not change: drained sections
+     * would not be balanced, and the disk stand still for ever.
+     */
+    if (qatomic_read(&bs->quiesce_counter)) {
+        sec->release_later = true;
+        goto out;
+    }
     /* A read may still be on its way from a store */
     bdrv_drained_begin(bs);
     if (sec->hidden &&
@@ -404,6 +421,7 @@ static void release_images(void *opaque)
     repl_store_free(sec->store[REPL_HELD]);
     sec->store[REPL_OWN] = sec->store[REPL_HELD] = NULL;
     bdrv_drained_end(bs);
+out:
     bdrv_unref(bs);
     aio_context_release(ctx);
 }

@@ -20,6 +20,7 @@
 #include "qemu/module.h"
 #include "qemu/option.h"
 #include "qapi/error.h"
+#include "qapi/util.h"
 #include "block/qdict.h"
 #include "qapi/qmp/qdict.h"
 #include "block/replication-int.h"
@@ -27,6 +28,7 @@
 #define OPT_MODE            "mode"
 #define OPT_TOP_ID          "top-id"
 #define OPT_TIMEOUT         "timeout"
+#define OPT_FLUSH           "flush"
 #define OPT_LIMIT           "overlay.limit"
 #define OPT_DIRECTORY       "overlay.directory"
 #define OPT_MERGE_SPEED     "merge-speed"
@@ -44,6 +46,8 @@ static QemuOptsList runtime_opts = {
           .help = "secondary: the drive that the guest uses" },
         { .name = OPT_TIMEOUT, .type = QEMU_OPT_NUMBER,
           .help = "primary: ms until a silent secondary is given up" },
+        { .name = OPT_FLUSH, .type = QEMU_OPT_STRING,
+          .help = "primary: background, or ordered among the writes" },
         { .name = OPT_LIMIT, .type = QEMU_OPT_SIZE,
           .help = "secondary: bytes of RAM for the overlays, without images" },
         { .name = OPT_DIRECTORY, .type = QEMU_OPT_STRING,
@@ -73,8 +77,11 @@ static bool open_primary(BDRVReplicationState *s, QemuOpts *opts, Error **errp)
         OPT_TOP_ID, OPT_LIMIT, OPT_DIRECTORY, OPT_MERGE_SPEED, NULL,
     };
     uint64_t timeout = qemu_opt_get_number(opts, OPT_TIMEOUT, TIMEOUT_MS);
+    int flush = qapi_enum_parse(&ReplicationFlush_lookup,
+                                qemu_opt_get(opts, OPT_FLUSH),
+                                REPLICATION_FLUSH_BACKGROUND, errp);
 
-    if (!refuse_options(opts, "primary", others, errp)) {
+    if (flush < 0 || !refuse_options(opts, "primary", others, errp)) {
         return false;
     }
     if (!timeout || timeout > TIMEOUT_MS_MAX) {
@@ -82,14 +89,15 @@ static bool open_primary(BDRVReplicationState *s, QemuOpts *opts, Error **errp)
         return false;
     }
     s->role = REPL_PRIMARY;
-    s->primary = repl_primary_new(s, timeout);
+    s->primary = repl_primary_new(s, timeout,
+                                  flush == REPLICATION_FLUSH_ORDERED);
     return true;
 }
 
 static bool open_secondary(BDRVReplicationState *s, QemuOpts *opts,
                            Error **errp)
 {
-    static const char *const others[] = { OPT_TIMEOUT, NULL };
+    static const char *const others[] = { OPT_TIMEOUT, OPT_FLUSH, NULL };
     ReplSecondary *sec = &s->sec;
     const char *top_id = qemu_opt_get(opts, OPT_TOP_ID);
 
@@ -428,7 +436,7 @@ static void replication_stop(ReplicationState *rs, bool failover, Error **errp)
 
     aio_context_acquire(ctx);
     if (s->role == REPL_PRIMARY && !failover) {
-        repl_primary_settle(s);
+        repl_primary_settle_flushed(s);
     }
     if (happens(s, failover ? REPL_FAILOVER : REPL_STOP, errp) == REPL_DO) {
         if (s->role == REPL_PRIMARY) {

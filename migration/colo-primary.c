@@ -77,9 +77,16 @@ static struct {
 /* Of the background, bytes per second, 0: no limit; outlasts a primary */
 static uint64_t bandwidth;
 
+/* The thread of a disk: an epoch has become large */
+static void disk_asks(void)
+{
+    colo_request_checkpoint(COLO_TRIGGER_CAUSE_QUEUE);
+}
+
 static void __attribute__((constructor)) colo_primary_init(void)
 {
     qemu_mutex_init(&shared.lock);
+    replication_set_asked(disk_asks);
 }
 
 static int64_t now_ns(void)

@@ -83,6 +83,13 @@ void replication_stop_all(bool failover, Error **errp);
 uint64_t replication_epoch(void);
 
 /*
+ * The primary's guest has written so much in this epoch that a checkpoint should
+ * come: calls what the engine has set, if any.  Any thread; it must not block.
+ */
+void replication_ask_for_checkpoint(void);
+void replication_set_asked(void (*func)(void));
+
+/*
  * Does @bs accept a write when it is only queued for the other host?  Then its
  * success means no copy yet.  In the AioContext of @bs.
  */

@@ -3,6 +3,8 @@
  *
  *   bench-colo-disk empty DIR           ms per checkpoint of the secondary, with
  *                                       0 and 1000 clusters touched
+ *   bench-colo-disk merge DIR [whole]   ms of the first flush after a failover
+ *                                       from 1000 scattered or whole clusters
  *   bench-colo-disk write DIR [SOCKET]  fsync'd 4 KiB writes per second through
  *                                       a quorum; with SOCKET, replicated to the
  *                                       NBD export there
@@ -97,7 +99,7 @@ static void measure_empty(BlockBackend *guest, BlockBackend *host, int touched)
            ns[ROUNDS / 2] / 1e6, ns[ROUNDS - 1] / 1e6);
 }
 
-static void bench_empty(void)
+static void open_secondary(BlockBackend **disk, BlockBackend **view)
 {
     QDict *options = qdict_new();
     BlockBackend *host, *guest;
@@ -127,8 +129,51 @@ static void bench_empty(void)
     guest = blk_new_open(NULL, NULL, options, BDRV_O_RDWR, &error_abort);
     monitor_add_blk(guest, "guest", &error_abort);
     replication_start_all(REPLICATION_MODE_SECONDARY, &error_abort);
+    *disk = host;
+    *view = guest;
+}
+
+static void bench_empty(void)
+{
+    BlockBackend *host, *guest;
+
+    open_secondary(&host, &guest);
     measure_empty(guest, host, 0);
     measure_empty(guest, host, TOUCHED);
+}
+
+/* Both guests have written the same places: the usual case */
+static void bench_merge(bool whole)
+{
+    BlockBackend *host, *guest;
+    g_autofree uint8_t *buffer = g_malloc0(CLUSTER);
+    int bytes = whole ? CLUSTER : 4096;
+    int64_t begin, done;
+    int i, round;
+
+    open_secondary(&host, &guest);
+    /* What is to be held is no zeroes the second time */
+    for (round = 0; round < 2; round++) {
+        memset(buffer, 0x5a + round, CLUSTER);
+        for (i = 0; i < TOUCHED; i++) {
+            int64_t at = whole ? i : i * 7919LL % (DISK / CLUSTER);
+
+            g_assert_cmpint(blk_pwrite(host, at * CLUSTER, bytes, buffer, 0),
+                            ==, 0);
+            g_assert_cmpint(blk_pwrite(guest, at * CLUSTER + (whole ? 0 : 4096),
+                                       bytes, buffer, 0), ==, 0);
+        }
+        if (round == 0) {
+            replication_do_checkpoint_all(&error_abort);
+            g_assert_cmpint(blk_flush(host), ==, 0);
+        }
+    }
+    begin = get_clock();
+    replication_stop_all(true, &error_abort);
+    g_assert_cmpint(blk_flush(guest), ==, 0);
+    done = get_clock();
+    printf("merge whole=%d clusters=%d ms-first-flush=%.1f\n", whole, TOUCHED,
+           (done - begin) / 1e6);
 }
 
 static void bench_write(const char *socket)
@@ -173,7 +218,8 @@ static void bench_write(const char *socket)
 int main(int argc, char **argv)
 {
     if (argc < 3) {
-        fprintf(stderr, "usage: %s empty DIR | write DIR [SOCKET]\n", argv[0]);
+        fprintf(stderr, "usage: %s empty DIR | merge DIR [whole] |"
+                " write DIR [SOCKET]\n", argv[0]);
         return 1;
     }
     dir = argv[2];
@@ -183,6 +229,8 @@ int main(int argc, char **argv)
     bdrv_init();
     if (!strcmp(argv[1], "empty")) {
         bench_empty();
+    } else if (!strcmp(argv[1], "merge")) {
+        bench_merge(argc > 3);
     } else {
         bench_write(argc > 3 ? argv[3] : NULL);
     }

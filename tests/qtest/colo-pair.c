@@ -20,14 +20,31 @@ static char *pair_file(ColoPair *pair, const char *side, const char *kind)
     return g_strdup_printf("%s/%s%d.%s", pair->dir, side, pair->lives, kind);
 }
 
-static char *pair_create_image(ColoPair *pair, const char *side,
-                               const char *kind)
+static int disks(ColoPair *pair)
 {
-    char *path = pair_file(pair, side, kind);
-    g_autofree char *size = g_strdup_printf("%" PRIu64, (uint64_t)DISK_SIZE);
+    return pair->disk == COLO_TWO_DISKS ? 2 : pair->disk != COLO_NO_DISK;
+}
+
+static const char *format(ColoPair *pair)
+{
+    return pair->disk == COLO_RAW_DISK ? "raw" : "qcow2";
+}
+
+/* @kind: of the first disk's file; @image: "parent", "active" or "hidden" */
+static char *pair_create_image(ColoPair *pair, const char *side,
+                               const char *kind, const char *image, int disk)
+{
+    bool small = pair->small_dir && !g_strcmp0(pair->faulty, image);
+    g_autofree char *name = g_strdup_printf("%s%s", disk ? "second-" : "", kind);
+    char *path = small ? g_build_filename(pair->small_dir, name, NULL)
+                       : pair_file(pair, side, name);
+    bool is_disk = !strcmp(image, "parent");
+    g_autofree char *size =
+        g_strdup_printf("%" PRIu64, (uint64_t)DISK_SIZE +
+                        (*side == 's' ? pair->excess : 0));
     const char *argv[] = {
-        getenv("QTEST_QEMU_IMG"), "create", "-q", "-f", "qcow2", path, size,
-        NULL
+        getenv("QTEST_QEMU_IMG"), "create", "-q", "-f",
+        is_disk ? format(pair) : "qcow2", path, size, NULL
     };
     GError *err = NULL;
     int status;
@@ -44,8 +61,10 @@ ColoPair *colo_pair_new(const char *machine, ColoPairDisk disk,
                         int64_t delay_ms)
 {
     ColoPair *pair = g_new0(ColoPair, 1);
-    g_autofree char *bios = NULL, *image = NULL, *drive = NULL, *args = NULL;
+    g_autoptr(GString) drives = g_string_new("");
+    g_autofree char *bios = NULL, *args = NULL;
     GError *err = NULL;
+    int i;
 
     pair->dir = g_dir_make_tmp("colo-test-XXXXXX", &err);
     g_assert_no_error(err);
@@ -56,14 +75,16 @@ ColoPair *colo_pair_new(const char *machine, ColoPairDisk disk,
 
     bios = g_build_filename(pair->dir, "bios", NULL);
     colo_guest_create(bios);
-    if (disk) {
-        image = pair_create_image(pair, "p", "qcow2");
-        drive = g_strdup_printf("-drive if=ide,id=colo-disk0," QUORUM ","
-                                "children.0.file.filename=%s,"
-                                "children.0.driver=qcow2", image);
+    for (i = 0; i < disks(pair); i++) {
+        g_autofree char *image = pair_create_image(pair, "p", "disk", "parent",
+                                                   i);
+
+        g_string_append_printf(drives, " -drive if=ide,id=colo-disk%d," QUORUM
+                               ",children.0.file.filename=%s,"
+                               "children.0.driver=%s", i, image, format(pair));
     }
-    args = g_strdup_printf("-machine %s " COLO_GUEST_ARGS " -bios %s %s",
-                           machine, bios, drive ?: "");
+    args = g_strdup_printf("-machine %s " COLO_GUEST_ARGS " -bios %s%s",
+                           machine, bios, drives->str);
     pair->p = colo_side_start("primary", pair->dir, args);
     return pair;
 }
@@ -72,7 +93,7 @@ ColoPair *colo_pair_new(const char *machine, ColoPairDisk disk,
 static char *pair_image_file(ColoPair *pair, const char *image,
                              const char *node, const char *path)
 {
-    if (g_strcmp0(pair->faulty, image)) {
+    if (!pair->fault_errno || g_strcmp0(pair->faulty, image)) {
         return g_strdup_printf("%sfile.filename=%s", node, path);
     }
     return g_strdup_printf("%sfile.driver=blkdebug,%sfile.image.filename=%s,"
@@ -98,6 +119,7 @@ static void pair_start_nbd(ColoPair *pair)
 {
     g_autofree char *path = pair_file(pair, "s", "nbd");
     g_autofree char *port = g_strdup_printf("%d", pair->nbd_port);
+    int i;
 
     if (pair->nbd_port) {
         colo_side_ok(pair->s, "{'execute': 'nbd-server-start', 'arguments': "
@@ -107,51 +129,72 @@ static void pair_start_nbd(ColoPair *pair)
         colo_side_ok(pair->s, "{'execute': 'nbd-server-start', 'arguments': "
                      "{'addr': {'type': 'unix', 'data': {'path': %s}}}}", path);
     }
-    colo_side_ok(pair->s, "{'execute': 'nbd-server-add', 'arguments': "
-                 "{'device': 'parent0', 'writable': true}}");
+    for (i = 0; i < disks(pair); i++) {
+        g_autofree char *node = g_strdup_printf("parent%d", i);
+
+        colo_side_ok(pair->s, "{'execute': 'nbd-server-add', 'arguments': "
+                     "{'device': %s, 'writable': true}}", node);
+    }
 }
 
-static char *pair_secondary_drives(ColoPair *pair)
+static char *pair_secondary_drive(ColoPair *pair, int i)
 {
-    g_autofree char *parent = pair_create_image(pair, "s", "qcow2");
+    g_autofree char *parent = pair_create_image(pair, "s", "disk", "parent", i);
     g_autofree char *active = NULL, *hidden = NULL;
     g_autofree char *parent_file = NULL, *active_file = NULL, *hidden_file = NULL;
-    const char *top_id = pair->top_id ?: "colo-disk0";
+    g_autofree char *top_id = pair->top_id ? g_strdup(pair->top_id)
+                                           : g_strdup_printf("colo-disk%d", i);
+    g_autofree char *speed =
+        pair->merge_speed ? g_strdup_printf(",merge-speed=%s", pair->merge_speed)
+                          : g_strdup("");
 
     if (pair->overlay) {
+        g_autofree char *directory =
+            pair->small_dir ? g_strdup_printf(",overlay.directory=%s",
+                                              pair->small_dir) : g_strdup("");
+
         return g_strdup_printf(
-            "-blockdev driver=qcow2,node-name=parent0,file.driver=file,"
+            "-blockdev driver=%s,node-name=parent%d,file.driver=file,"
             "file.filename=%s "
-            "-blockdev driver=replication,mode=secondary,node-name=childs0,"
-            "top-id=%s,overlay.limit=%s,file=parent0 "
-            "-drive if=ide,id=colo-disk0," QUORUM ",children.0=childs0",
-            parent, top_id, pair->overlay);
+            "-blockdev driver=replication,mode=secondary,node-name=childs%d,"
+            "top-id=%s,overlay.limit=%s%s,file=parent%d%s "
+            "-drive if=ide,id=colo-disk%d," QUORUM ",children.0=childs%d",
+            format(pair), i, parent, i, top_id, pair->overlay, directory, i,
+            speed, i, i);
     }
-    active = pair_create_image(pair, "s", "active");
-    hidden = pair_create_image(pair, "s", "hidden");
+    active = pair_create_image(pair, "s", "active", "active", i);
+    hidden = pair_create_image(pair, "s", "hidden", "hidden", i);
     parent_file = pair_image_file(pair, "parent", "", parent);
     active_file = pair_image_file(pair, "active", "file.", active);
     hidden_file = pair_image_file(pair, "hidden", "file.backing.", hidden);
     return g_strdup_printf(
-        "-drive if=none,id=parent0,%s,driver=qcow2 "
-        "-drive if=none,id=childs0,driver=replication,mode=secondary,"
-        "top-id=%s,file.driver=qcow2,%s,"
+        "-drive if=none,id=parent%d,%s,driver=%s "
+        "-drive if=none,id=childs%d,driver=replication,mode=secondary,"
+        "top-id=%s%s,file.driver=qcow2,%s,"
         "file.backing.driver=qcow2,%s,"
-        "file.backing.backing=parent0 "
-        "-drive if=ide,id=colo-disk0," QUORUM ",children.0=childs0",
-        parent_file, top_id, active_file, hidden_file);
+        "file.backing.backing=parent%d "
+        "-drive if=ide,id=colo-disk%d," QUORUM ",children.0=childs%d",
+        i, parent_file, format(pair), i, top_id, speed, active_file, hidden_file,
+        i, i, i);
 }
 
 void colo_pair_add_secondary(ColoPair *pair, const char *extra)
 {
     g_autofree char *name = g_strdup_printf("secondary%d", ++pair->lives);
     g_autofree char *incoming = pair_file(pair, "s", "migrate");
-    g_autofree char *drives = pair->disk ? pair_secondary_drives(pair) : NULL;
-    g_autofree char *args = g_strdup_printf(
-        "-machine %s " COLO_GUEST_ARGS " -bios %s/bios -incoming unix:%s "
-        "%s %s", pair->machine, pair->dir, incoming, drives ?: "", extra);
+    g_autoptr(GString) drives = g_string_new("");
+    g_autofree char *args = NULL;
+    int i;
 
     g_assert(!pair->s);
+    for (i = 0; i < disks(pair); i++) {
+        g_autofree char *drive = pair_secondary_drive(pair, i);
+
+        g_string_append_printf(drives, " %s", drive);
+    }
+    args = g_strdup_printf(
+        "-machine %s " COLO_GUEST_ARGS " -bios %s/bios -incoming unix:%s "
+        "%s %s", pair->machine, pair->dir, incoming, drives->str, extra);
     pair->s = colo_side_start(name, pair->dir, args);
     if (pair->disk) {
         pair_start_nbd(pair);
@@ -165,20 +208,35 @@ void colo_pair_set_delay(ColoPair *pair, int64_t delay_ms)
                  "{'x-checkpoint-delay': %" PRId64 "}}", pair->delay_ms);
 }
 
-void colo_pair_connect_disk(ColoPair *pair)
+/* The NBD client's options, behind "file." or below blkdebug */
+static char *pair_client(ColoPair *pair, int i)
 {
     g_autofree char *path = pair_file(pair, "s", "nbd");
+    const char *below = pair->client ? "file.image." : "file.";
     g_autofree char *server = pair->nbd_port ?
-        g_strdup_printf("file.server.type=inet,file.server.host=127.0.0.1,"
-                        "file.server.port=%d", pair->nbd_port) :
-        g_strdup_printf("file.server.type=unix,file.server.path=%s", path);
+        g_strdup_printf("type=inet,%sserver.host=127.0.0.1,%sserver.port=%d",
+                        below, below, pair->nbd_port) :
+        g_strdup_printf("type=unix,%sserver.path=%s", below, path);
+    g_autofree char *rule = pair->client ?
+        g_strdup_printf("file.driver=blkdebug,%s,", pair->client) : g_strdup("");
 
-    if (pair->disk) {
+    return g_strdup_printf("%s%sdriver=nbd,%sserver.%s,%sexport=parent%d", rule,
+                           below, below, server, below, i);
+}
+
+void colo_pair_connect_disk(ColoPair *pair)
+{
+    int i;
+
+    for (i = 0; i < disks(pair); i++) {
+        g_autofree char *client = pair_client(pair, i);
+        g_autofree char *node = g_strdup_printf("replication%d", i);
+        g_autofree char *disk = g_strdup_printf("colo-disk%d", i);
+
         colo_side_hmp(pair->p, "drive_add -n buddy driver=replication,"
-                      "mode=primary,file.driver=nbd,%s,file.export=parent0,"
-                      "node-name=replication0", server);
+                      "mode=primary,%s,node-name=%s", client, node);
         colo_side_ok(pair->p, "{'execute': 'x-blockdev-change', 'arguments': "
-                     "{'parent': 'colo-disk0', 'node': 'replication0'}}");
+                     "{'parent': %s, 'node': %s}}", disk, node);
     }
 }
 
@@ -269,12 +327,16 @@ static void pair_lost_heartbeat(ColoPair *pair)
 
 void colo_pair_fail_over_to_primary(ColoPair *pair)
 {
+    int i;
+
     colo_side_kill(pair->s);
     pair->s = NULL;
-    if (pair->disk) {
+    for (i = 0; i < disks(pair); i++) {
+        g_autofree char *disk = g_strdup_printf("colo-disk%d", i);
+
         colo_side_ok(pair->p, "{'execute': 'x-blockdev-change', 'arguments': "
-                     "{'parent': 'colo-disk0', 'child': 'children.1'}}");
-        colo_side_hmp(pair->p, "drive_del replication0");
+                     "{'parent': %s, 'child': 'children.1'}}", disk);
+        colo_side_hmp(pair->p, "drive_del replication%d", i);
     }
     pair_lost_heartbeat(pair);
     colo_guest_check(pair->p, pair->scratch);
@@ -293,18 +355,19 @@ void colo_pair_fail_over_to_secondary(ColoPair *pair)
 }
 
 /* The fresh secondary's disk becomes equal; leaves the guest stopped */
-static void pair_resync(ColoPair *pair)
+static void pair_resync(ColoPair *pair, int i)
 {
     g_autofree char *nbd = pair_file(pair, "s", "nbd");
+    g_autofree char *disk = g_strdup_printf("colo-disk%d", i);
     g_autofree char *target =
-        g_strdup_printf("nbd+unix:///parent0?socket=%s", nbd);
+        g_strdup_printf("nbd+unix:///parent%d?socket=%s", i, nbd);
     unsigned ready = colo_side_count(pair->p, "BLOCK_JOB_READY");
     unsigned done = colo_side_count(pair->p, "BLOCK_JOB_COMPLETED");
 
     colo_side_ok(pair->p, "{'execute': 'drive-mirror', 'arguments': "
-                 "{'device': 'colo-disk0', 'job-id': 'resync', 'target': %s, "
+                 "{'device': %s, 'job-id': 'resync', 'target': %s, "
                  "'mode': 'existing', 'format': 'raw', 'sync': 'full'}}",
-                 target);
+                 disk, target);
     colo_side_await(pair->p, "BLOCK_JOB_READY", ready + 1, COLO_WAIT_MS);
     colo_side_ok(pair->p, "{'execute': 'stop'}");
     colo_side_ok(pair->p, "{'execute': 'block-job-cancel', "
@@ -314,17 +377,19 @@ static void pair_resync(ColoPair *pair)
 
 void colo_pair_rejoin(ColoPair *pair)
 {
+    int i;
+
     colo_pair_add_secondary(pair, "");
-    if (pair->disk) {
-        pair_resync(pair);
+    for (i = 0; i < disks(pair); i++) {
+        pair_resync(pair, i);
     }
     colo_pair_replicate(pair);
 }
 
 void colo_pair_write(ColoPair *pair, uint8_t pattern, unsigned offset)
 {
-    colo_side_hmp(pair->p, "qemu-io colo-disk0 \"write -q -P %d %u %" PRIu64
-                  "\"", pattern, offset, (uint64_t)CHUNK);
+    colo_side_hmp(pair->p, "qemu-io colo-disk%d \"write -q -P %d %u %" PRIu64
+                  "\"", pair->at, pattern, offset, (uint64_t)CHUNK);
 }
 
 char *colo_pair_nbd_socket(ColoPair *pair)
@@ -335,6 +400,7 @@ char *colo_pair_nbd_socket(ColoPair *pair)
 void colo_pair_expect(ColoPair *pair, uint8_t pattern, unsigned offset)
 {
     unsigned done = colo_side_count(pair->p, "BLOCK_JOB_COMPLETED");
+    g_autofree char *disk = g_strdup_printf("colo-disk%d", pair->at);
     g_autofree char *bytes = NULL;
     GError *err = NULL;
     size_t size;
@@ -342,8 +408,8 @@ void colo_pair_expect(ColoPair *pair, uint8_t pattern, unsigned offset)
 
     /* What qemu-io reads goes to QEMU's stdout; a copy can be looked at. */
     colo_side_ok(pair->p, "{'execute': 'drive-backup', 'arguments': "
-                 "{'device': 'colo-disk0', 'job-id': 'look', 'target': %s, "
-                 "'format': 'raw', 'sync': 'full'}}", pair->scratch);
+                 "{'device': %s, 'job-id': 'look', 'target': %s, "
+                 "'format': 'raw', 'sync': 'full'}}", disk, pair->scratch);
     colo_side_await(pair->p, "BLOCK_JOB_COMPLETED", done + 1, COLO_WAIT_MS);
     g_file_get_contents(pair->scratch, &bytes, &size, &err);
     g_assert_no_error(err);

@@ -20,7 +20,10 @@
 /* Checkpoint delay with which only colo_pair_request_checkpoint() makes any */
 #define COLO_NO_TIMER (3600 * 1000)
 
-typedef enum { COLO_NO_DISK, COLO_DISK } ColoPairDisk;
+/* qcow2 unless said; each is used in the same way */
+typedef enum {
+    COLO_NO_DISK, COLO_DISK, COLO_RAW_DISK, COLO_TWO_DISKS
+} ColoPairDisk;
 
 typedef struct ColoPair {
     ColoSide *p;            /* who is, or will be, the primary */
@@ -35,6 +38,11 @@ typedef struct ColoPair {
     int64_t delay_ms;       /* x-checkpoint-delay */
     const char *faulty;     /* "parent", "active" or "hidden": ... */
     int fault_errno;        /* ... writes to this image of S fail with this */
+    const char *small_dir;  /* or, if set, @faulty lies in this directory */
+    const char *client;     /* a rule of blkdebug for P's NBD client, or NULL */
+    const char *merge_speed;    /* of S, or NULL */
+    int64_t excess;         /* so much larger is S's disk */
+    int at;                 /* which disk to write to and to look at: 0, 1 */
     int lives;              /* secondaries so far, part of their file names */
 } ColoPair;
 

@@ -357,10 +357,29 @@ static void failover(Sim *sim)
     check_range(sim, 0, SECTORS, "after the failover");
 }
 
+/* Offset of some cluster that is in the map, or -1 */
+static int64_t some_cluster(Sim *sim)
+{
+    GArray *clusters = repl_map_clusters(sim->map);
+    int64_t offset = -1;
+    unsigned i;
+
+    for (i = 1; i < clusters->len; i++) {
+        g_assert_cmpint(g_array_index(clusters, int64_t, i - 1), <,
+                        g_array_index(clusters, int64_t, i));
+    }
+    if (clusters->len) {
+        offset = g_array_index(clusters, int64_t,
+                               g_rand_int_range(sim->rand, 0, clusters->len));
+    }
+    g_array_free(clusters, true);
+    return offset;
+}
+
 /* One cluster goes down; a request of the guest may come at any moment */
 static void merge(Sim *sim)
 {
-    int64_t offset = repl_map_some_cluster(sim->map);
+    int64_t offset = some_cluster(sim);
     int first, count, i;
 
     if (sim->stage == REPL_STUCK) {

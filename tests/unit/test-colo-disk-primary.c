@@ -22,6 +22,7 @@
 #define SLACK_MS        20000
 
 static char *image, *own_image;
+static const char *flush_mode;      /* of the next node; NULL: the default */
 
 static BlockBackend *open_idle(int timeout_ms)
 {
@@ -31,6 +32,10 @@ static BlockBackend *open_idle(int timeout_ms)
     qdict_put_str(options, "node-name", "replication0");
     qdict_put_str(options, "mode", "primary");
     qdict_put_int(options, "timeout", timeout_ms);
+    if (flush_mode) {
+        qdict_put_str(options, "flush", flush_mode);
+    }
+    flush_mode = NULL;
     qdict_put_str(options, "file.driver", "colo-fault");
     qdict_put_str(options, "file.node-name", "remote");
     qdict_put_str(options, "file.file.driver", "file");
@@ -101,11 +106,37 @@ static uint8_t on_disk(int64_t offset)
     return value;
 }
 
+static void await(const unsigned *count, unsigned least)
+{
+    int64_t begin = now_ms();
+
+    while (*count < least) {
+        g_assert_cmpint(now_ms() - begin, <, SLACK_MS);
+        main_loop_wait(true);
+        g_usleep(1000);
+    }
+}
+
+static void await_broken(void)
+{
+    int64_t begin = now_ms();
+
+    while (stats().stage != REPLICATION_STAGE_BROKEN) {
+        g_assert_cmpint(now_ms() - begin, <, SLACK_MS);
+        main_loop_wait(true);
+        g_usleep(1000);
+    }
+}
+
 /* All kinds of requests arrive as what they are, in order */
 static void test_forward(void)
 {
-    BlockBackend *blk = open_primary();
-    const FaultLog *log = fault_log("remote");
+    BlockBackend *blk;
+    const FaultLog *log;
+
+    flush_mode = "ordered";
+    blk = open_primary();
+    log = fault_log("remote");
 
     g_assert_cmpint(write_value(blk, 0, 4096, 0x11, 0), ==, 0);
     g_assert_cmpint(write_value(blk, 512, 512, 0x22, BDRV_REQ_FUA), ==, 0);
@@ -123,6 +154,92 @@ static void test_forward(void)
     g_assert_cmpint(stats().sent_requests, ==, 6);
     g_assert_cmpint(stats().queued_bytes, ==, 0);
     g_assert_cmpint(stats().epoch, ==, 2);
+    blk_unref(blk);
+}
+
+/* Flushes are no part of that: one for many, and nobody waits for it */
+static void test_background(void)
+{
+    BlockBackend *blk = open_primary();
+    const FaultLog *log = fault_log("remote");
+    int i;
+
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    for (i = 0; i < 20; i++) {
+        g_assert_cmpint(write_value(blk, i * 4096, 4096, 0x11,
+                                    i % 2 ? BDRV_REQ_FUA : 0), ==, 0);
+        g_assert_cmpint(blk_flush(blk), ==, 0);
+    }
+    replication_do_checkpoint_all(&error_abort);
+    g_assert_cmpstr(log->order, ==, "wwwwwwwwwwwwwwwwwwww");
+    await(&log->count[FAULT_FLUSH], 1);
+    g_assert_cmpint(log->fua, ==, 0);
+
+    /* Nothing is owed any more when replication ends in peace */
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    replication_stop_all(false, &error_abort);
+    g_assert_cmpint(log->count[FAULT_FLUSH], ==, 2);
+    blk_unref(blk);
+}
+
+/* In a drained section nothing is sent; afterwards what is owed is */
+static void test_background_drain(void)
+{
+    BlockBackend *blk = open_primary();
+    const FaultLog *log = fault_log("remote");
+    int64_t begin = now_ms();
+
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    bdrv_drain_all_begin();
+    while (now_ms() - begin < 1500) {
+        main_loop_wait(true);
+        g_usleep(1000);
+    }
+    g_assert_cmpint(log->count[FAULT_FLUSH], ==, 0);
+    bdrv_drain_all_end();
+    await(&log->count[FAULT_FLUSH], 1);
+    blk_unref(blk);
+}
+
+/* The disk there cannot be flushed: the pair is lost, the guest is not told */
+static void test_background_fault(const void *opaque)
+{
+    BlockBackend *blk = open_primary();
+
+    fault_set("remote", FAULT_FLUSH, GPOINTER_TO_INT(opaque));
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    await_broken();
+    expect_refusal(strerror(GPOINTER_TO_INT(opaque)));
+    blk_unref(blk);
+}
+
+static unsigned asked;
+
+static void ask(void)
+{
+    asked++;
+}
+
+/* An epoch that becomes large asks for its end, once */
+static void test_large_epoch(void)
+{
+    BlockBackend *blk = open_primary();
+    int i;
+
+    asked = 0;
+    replication_set_asked(ask);
+    for (i = 0; i < 300; i++) {
+        g_assert_cmpint(write_value(blk, i % 8 * MiB, 1 * MiB, i, 0), ==, 0);
+        g_assert_cmpint(asked, ==, i >= 252);   /* 256 MiB, 16 KiB each */
+    }
+    replication_do_checkpoint_all(&error_abort);
+    for (i = 0; i < 252; i++) {
+        g_assert_cmpint(write_value(blk, i % 8 * MiB, 1 * MiB, i, 0), ==, 0);
+    }
+    g_assert_cmpint(asked, ==, 1);
+    g_assert_cmpint(write_value(blk, 0, 1 * MiB, 1, 0), ==, 0);
+    g_assert_cmpint(asked, ==, 2);
+    replication_set_asked(NULL);
     blk_unref(blk);
 }
 
@@ -147,9 +264,11 @@ static void test_fault(const void *opaque)
 {
     FaultOp op = GPOINTER_TO_INT(opaque) / 1000;
     int error = GPOINTER_TO_INT(opaque) % 1000;
-    BlockBackend *blk = open_primary();
+    BlockBackend *blk;
     int ret = -1;
 
+    flush_mode = "ordered";
+    blk = open_primary();
     fault_set("remote", op, error);
     switch (op) {
     case FAULT_WRITE:
@@ -244,7 +363,7 @@ static void test_early(void)
     g_assert_cmpint(blk_flush(blk), ==, 0);
     replication_start_all(REPLICATION_MODE_PRIMARY, &error_abort);
     g_assert_cmpint(on_disk(0), ==, 0xd1);
-    g_assert_cmpint(stats().sent_requests, ==, 2);
+    g_assert_cmpint(stats().sent_requests, ==, 1);
     blk_unref(blk);
 }
 
@@ -446,6 +565,7 @@ static void test_options(void)
     try_open("overlay.limit", "1M", "does not support option overlay.limit");
     try_open("timeout", "0", "from 1 to");
     try_open("timeout", "soon", "timeout");
+    try_open("flush", "never", "never");
 }
 
 static char *new_image(void)
@@ -472,6 +592,14 @@ int main(int argc, char **argv)
     own_image = new_image();
 
     g_test_add_func("/colo/disk/primary/forward", test_forward);
+    g_test_add_func("/colo/disk/primary/background/forward", test_background);
+    g_test_add_func("/colo/disk/primary/background/drain",
+                    test_background_drain);
+    g_test_add_data_func("/colo/disk/primary/background/EIO",
+                         GINT_TO_POINTER(EIO), test_background_fault);
+    g_test_add_data_func("/colo/disk/primary/background/ENOSPC",
+                         GINT_TO_POINTER(ENOSPC), test_background_fault);
+    g_test_add_func("/colo/disk/primary/large-epoch", test_large_epoch);
     g_test_add_func("/colo/disk/primary/order", test_order);
     for (op = FAULT_WRITE; op < FAULT_OPS; op++) {
         g_autofree char *eio =

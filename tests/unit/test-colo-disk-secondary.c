@@ -78,7 +78,7 @@ static QDict *secondary_options(Kind kind, const char *id)
         qdict_put_str(options, "file.backing.backing", "parent0");
     } else {
         qdict_put_str(options, "file", "parent0");
-        qdict_put_str(options, "overlay.limit", kind == SPILL ? "64K" : "16M");
+        qdict_put_str(options, "overlay.limit", kind == SPILL ? "96K" : "16M");
     }
     if (kind == SPILL) {
         qdict_put_str(options, "overlay.directory", dir);
@@ -119,6 +119,13 @@ static void open_pair(Kind kind)
 
 static void close_pair(void)
 {
+    int64_t end = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + WAIT_MS;
+
+    /* The images are released in the main loop, which holds the node until then */
+    while (bdrv_find_node("childs0")->refcnt > 1) {
+        g_assert_cmpint(qemu_clock_get_ms(QEMU_CLOCK_REALTIME), <, end);
+        main_loop_wait(true);
+    }
     blk_unref(host);
     blk_unref(guest);
     g_assert_null(bdrv_find_node("childs0"));
@@ -405,6 +412,103 @@ static void test_merge_fault(const void *opaque)
     fail_merge("parent", FAULT_FLUSH, error);
 }
 
+typedef struct Flush {
+    int ret;
+} Flush;
+
+static void coroutine_fn flush_entry(void *opaque)
+{
+    Flush *f = opaque;
+
+    f->ret = blk_co_flush(guest);
+}
+
+/*
+ * The merge is slow, by its limit of speed; a flush is not, and brings down many
+ * clusters at a time.  Nothing else of the guest waits for it.
+ */
+static void test_merge_flush(const void *opaque)
+{
+    QDict *options;
+    Flush f = { .ret = -EINPROGRESS };
+    int64_t begin = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+    const FaultLog *log;
+    unsigned before;
+
+    make_images(SIZE);
+    open_parent();
+    options = secondary_options(GPOINTER_TO_INT(opaque), "childs0");
+    qdict_put_str(options, "merge-speed", "64K");
+    guest = blk_new_open(NULL, NULL, options, BDRV_O_RDWR, &error_abort);
+    replication_start_all(REPLICATION_MODE_SECONDARY, &error_abort);
+    g_assert_cmpint(put(guest, 0, SIZE, 0x22), ==, 0);
+    log = fault_log("parent");
+    before = log->count[FAULT_WRITE];
+    replication_stop_all(true, &error_abort);
+    fault_hang("parent", true);
+    qemu_coroutine_enter(qemu_coroutine_create(flush_entry, &f));
+    while (log->count[FAULT_WRITE] < before + 16) {
+        g_assert_cmpint(qemu_clock_get_ms(QEMU_CLOCK_REALTIME), <,
+                        begin + WAIT_MS);
+        main_loop_wait(true);
+    }
+    /* In an overlay still, whether on its way down or not */
+    sees(guest, 0, 2 * CLUSTER, 0x22);
+    sees(guest, 40 * CLUSTER, CLUSTER, 0x22);
+    g_assert_cmpint(f.ret, ==, -EINPROGRESS);
+    fault_overtake("parent");
+    g_assert_cmpint(put(guest, 50 * CLUSTER, CLUSTER, 0x23), ==, 0);
+    sees(guest, 50 * CLUSTER, CLUSTER, 0x23);
+    g_assert_cmpint(f.ret, ==, -EINPROGRESS);
+    fault_hang("parent", false);
+    while (f.ret == -EINPROGRESS) {
+        g_assert_cmpint(qemu_clock_get_ms(QEMU_CLOCK_REALTIME), <,
+                        begin + WAIT_MS);
+        main_loop_wait(true);
+    }
+    g_assert_cmpint(f.ret, ==, 0);
+    g_assert_cmpint(stats().stage, ==, REPLICATION_STAGE_DONE);
+    on_disk(0, 50 * CLUSTER, 0x22);
+    on_disk(50 * CLUSTER, CLUSTER, 0x23);
+    on_disk(51 * CLUSTER, SIZE - 51 * CLUSTER, 0x22);
+    close_pair();
+}
+
+/*
+ * The merge ends while everything is drained, as another disk may have it: the
+ * graph changes afterwards only, and the disk goes on.
+ */
+static void test_merged_drained(const void *opaque)
+{
+    Flush f = { .ret = -EINPROGRESS };
+    int64_t begin = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+    int i;
+
+    open_pair(GPOINTER_TO_INT(opaque));
+    g_assert_cmpint(put(guest, 0, 4 * CLUSTER, 0x22), ==, 0);
+    fault_hang("parent", true);
+    replication_stop_all(true, &error_abort);
+    qemu_coroutine_enter(qemu_coroutine_create(flush_entry, &f));
+    while (!fault_log("parent")->count[FAULT_WRITE]) {
+        g_assert_cmpint(qemu_clock_get_ms(QEMU_CLOCK_REALTIME), <,
+                        begin + WAIT_MS);
+        main_loop_wait(true);
+    }
+    fault_hang("parent", false);
+    bdrv_drain_all_begin();
+    for (i = 0; i < 10; i++) {
+        main_loop_wait(true);
+    }
+    g_assert_cmpint(f.ret, ==, 0);
+    bdrv_drain_all_end();
+    g_assert_cmpint(bdrv_find_node("childs0")->quiesce_counter, ==, 0);
+    g_assert_cmpint(put(guest, 0, CLUSTER, 0x23), ==, 0);
+    wait_stage(REPLICATION_STAGE_DONE);
+    sees(guest, 0, CLUSTER, 0x23);
+    sees(guest, CLUSTER, 3 * CLUSTER, 0x22);
+    close_pair();
+}
+
 /* RAM is at its limit and nothing may be spilled: said, not forgotten */
 static void test_limit(void)
 {
@@ -417,7 +521,8 @@ static void test_limit(void)
     {
         QDict *options = secondary_options(MEMORY, "childs0");
 
-        qdict_put_str(options, "overlay.limit", "128K");
+        /* 128 KiB, and the map of 65 clusters */
+        qdict_put_str(options, "overlay.limit", "140K");
         guest = blk_new_open(NULL, NULL, options, BDRV_O_RDWR, &error_abort);
     }
     replication_start_all(REPLICATION_MODE_SECONDARY, &error_abort);
@@ -517,6 +622,8 @@ int main(int argc, char **argv)
         { "failover", test_failover },
         { "close", test_close },
         { "stop", test_stop },
+        { "merge-flush", test_merge_flush },
+        { "merged-drained", test_merged_drained },
     }, faults[] = {
         { "hold", test_hold_fault },
         { "own", test_own_fault },
