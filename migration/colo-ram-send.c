@@ -46,7 +46,8 @@ struct ColoRamSend {
     SendMode mode;
     bool yield;                 /* atomic */
     size_t budget;              /* pages that this slice may send, */
-    int64_t slice_end;          /* and until when */
+    int64_t slice_begin, slice_end;     /* and from when until when */
+    bool slice_last;            /* of its pass */
     size_t pages;               /* given to ram.c by this slice or final */
     size_t fresh;               /* of a final: would have been worth it */
     ram_addr_t last_page;       /* given to ram.c, asks often come twice */
@@ -296,6 +297,7 @@ void colo_ram_send_slice(ColoRamSend *s, QEMUFile *f)
     size_t budget = s->budget;
     int ret;
 
+    s->slice_begin = begin;
     s->slice_end = MIN(begin + SLICE_MAX_US, s->policy.deadline);
     send_begin(s, SEND_SLICE, budget);
     ret = qemu_savevm_state_iterate(f, false);
@@ -305,11 +307,18 @@ void colo_ram_send_slice(ColoRamSend *s, QEMUFile *f)
 
     end = now_us();
     bytes = qemu_file_total_transferred_fast(f) - bytes;
-    colo_policy_sent(&s->policy, end, end - begin, s->pages,
-                     ret > 0 && s->pages < budget && end < s->slice_end);
+    s->slice_last = ret > 0 && s->pages < budget && end < s->slice_end;
     colo_ram_count(pages_background, s->pages);
     colo_ram_count(bytes_background, bytes);
     trace_colo_ram_send(s->pages, bytes, end - begin);
+}
+
+void colo_ram_send_taken(ColoRamSend *s)
+{
+    int64_t now = now_us();
+
+    colo_policy_sent(&s->policy, now, now - s->slice_begin, s->pages,
+                     s->slice_last);
 }
 
 /* --- when it stands still ----------------------------------------------- */
@@ -323,9 +332,11 @@ void colo_ram_send_final(ColoRamSend *s, QEMUFile *f)
     send_begin(s, SEND_FINAL, 0);
     qemu_savevm_live_state(f);
     send_end(s);
+    bytes = qemu_file_total_transferred_fast(f) - bytes;
     colo_policy_final(&s->policy, begin, now_us() - begin, s->pages, s->fresh);
     colo_ram_count(pages_pause, s->pages);
-    colo_ram_count(bytes_pause, qemu_file_total_transferred_fast(f) - bytes);
+    colo_ram_count(bytes_pause, bytes);
+    trace_colo_ram_send(s->pages, bytes, now_us() - begin);
     colo_ram_checkpoint_done();
 }
 

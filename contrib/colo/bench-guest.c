@@ -356,17 +356,23 @@ static VM *guest_vm(BenchGuest *g, BenchSide side)
                                                               : !primary);
 }
 
-bool bench_guest_qmp(BenchGuest *g, BenchSide side, const char *command,
-                     Error **errp)
+QObject *bench_guest_qmp_ask(BenchGuest *g, BenchSide side,
+                             const char *command, Error **errp)
 {
     QMPClient *qmp = vm_qmp(guest_vm(g, side));
-    QObject *ret;
 
     if (!qmp) {
         error_setg(errp, "QEMU is gone");
-        return false;
+        return NULL;
     }
-    ret = qmp_client_call(qmp, command, QMP_MS, errp);
+    return qmp_client_call(qmp, command, QMP_MS, errp);
+}
+
+bool bench_guest_qmp(BenchGuest *g, BenchSide side, const char *command,
+                     Error **errp)
+{
+    QObject *ret = bench_guest_qmp_ask(g, side, command, errp);
+
     qobject_unref(ret);
     return ret != NULL;
 }

@@ -53,6 +53,9 @@ bool bench_guest_command(BenchGuest *guest, const char *command,
 /* bench_work_run(), ended early where the guest is lost. */
 bool bench_guest_work(BenchGuest *guest, BenchWorkFunc *func, void *opaque,
                       int timeout_ms, Error **errp);
+/* What a monitor command returns, a new reference. */
+QObject *bench_guest_qmp_ask(BenchGuest *guest, BenchSide side,
+                             const char *command, Error **errp);
 bool bench_guest_qmp(BenchGuest *guest, BenchSide side, const char *command,
                      Error **errp);
 pid_t bench_guest_pid(BenchGuest *guest, BenchSide side);
