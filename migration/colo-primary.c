@@ -65,7 +65,7 @@ typedef struct Primary {
     VMChangeStateEntry *guest_watch;
     bool guest_started;
     unsigned resets;            /* of the guest so far; BQL */
-    unsigned slice;             /* of memory under way, see ColoTalk.asked; 0 */
+    GQueue slices;              /* on their way: ColoTalk.asked of each */
 } Primary;
 
 /* What other threads touch; @channel is NULL unless there is a primary */
@@ -383,6 +383,17 @@ static void account(Primary *p, ColoTriggerCause cause, int64_t mismatch_ns,
                          colo_channel_received(p->talk.link.channel));
 }
 
+/* Those that S has taken are on their way no more. */
+static void note_slices(Primary *p)
+{
+    while (!g_queue_is_empty(&p->slices) &&
+           colo_talk_answered(&p->talk, GPOINTER_TO_UINT(
+                                  g_queue_peek_head(&p->slices)))) {
+        g_queue_pop_head(&p->slices);
+        colo_ram_send_taken(p->ram);
+    }
+}
+
 static int64_t rest_ns(Primary *p, ColoTriggerCause cause)
 {
     int64_t max = cause == COLO_TRIGGER_CAUSE_TIMER ? REST_MAX_NS :
@@ -402,12 +413,11 @@ static bool come_to_rest(Primary *p, ColoTriggerCause cause, Error **errp)
 {
     int64_t end = now_ns() + rest_ns(p, cause);
 
-    while (p->slice && !colo_talk_answered(&p->talk, p->slice)) {
+    for (note_slices(p); !g_queue_is_empty(&p->slices); note_slices(p)) {
         if (!colo_talk_attend(&p->talk, COLO_ALIVE_NS, errp)) {
             return false;
         }
     }
-    p->slice = 0;
     while (now_ns() < end && !colo_guest_disks_rest()) {
         if (!colo_talk_attend(&p->talk, REST_LOOK_NS, errp)) {
             return false;
@@ -494,13 +504,10 @@ static bool send_background(Primary *p, int64_t *wait_ns, Error **errp)
     uint64_t before = colo_channel_sent(p->talk.link.channel);
     int64_t wait_us;
 
+    note_slices(p);
     *wait_ns = COLO_ALIVE_NS;
-    if (p->slice) {
-        if (!colo_talk_answered(&p->talk, p->slice)) {
-            return true;        /* woken up by the answer */
-        }
-        colo_ram_send_taken(p->ram);
-        p->slice = 0;
+    if (!colo_ram_send_has_room(p->ram)) {
+        return true;            /* the answer wakes us up */
     }
     colo_ram_send_set_bandwidth(p->ram, colo_primary_get_bandwidth());
     wait_us = colo_ram_send_poll(p->ram);
@@ -516,7 +523,7 @@ static bool send_background(Primary *p, int64_t *wait_ns, Error **errp)
     if (!colo_talk_say(&p->talk, COLO_MSG_ALIVE, errp)) {
         return false;
     }
-    p->slice = p->talk.asked;
+    g_queue_push_tail(&p->slices, GUINT_TO_POINTER(p->talk.asked));
     colo_stats_add_background(colo_channel_sent(p->talk.link.channel) - before);
     return true;
 }
@@ -641,6 +648,7 @@ static void cleanup(Primary *p)
     if (p->ram) {
         colo_ram_send_free(p->ram);
     }
+    g_queue_clear(&p->slices);
     qemu_fclose(p->devices_file);
     object_unref(OBJECT(p->devices));
     colo_link_close(&p->talk.link);

@@ -195,14 +195,18 @@ void colo_policy_synced(ColoPolicy *p, int64_t now, int64_t us, size_t pages)
 void colo_policy_sent(ColoPolicy *p, int64_t now, int64_t us, size_t pages,
                       bool last)
 {
-    if (pages) {
-        learn(&p->page_us, (double)us / pages);
-    }
     if (p->bytes_per_s) {
         p->not_before = MAX(p->not_before, now - us) +
                         pages * p->page_size * 1e6 / p->bytes_per_s;
     }
     p->left = last ? 0 : p->left - MIN(pages, p->left);
+}
+
+void colo_policy_taken(ColoPolicy *p, int64_t us, size_t pages)
+{
+    if (pages) {
+        learn(&p->page_us, (double)us / pages);
+    }
 }
 
 void colo_policy_final(ColoPolicy *p, int64_t now, int64_t us, size_t pages,

@@ -73,6 +73,9 @@ void colo_policy_synced(ColoPolicy *p, int64_t now, int64_t us, size_t pages);
 void colo_policy_sent(ColoPolicy *p, int64_t now, int64_t us, size_t pages,
                       bool last);
 
+/* Both sides were busy for @us with @pages, until S had taken them. */
+void colo_policy_taken(ColoPolicy *p, int64_t us, size_t pages);
+
 /*
  * The guest was stopped at @now and @pages were sent, after a sync, within
  * @us; @fresh of them have become worth sending since the last sync.  It keeps

@@ -142,14 +142,17 @@ int64_t colo_ram_send_poll(ColoRamSend *s);
  * Takes a millisecond or two unless the channel blocks.  COLO thread without
  * the BQL.  Errors are left in @f, as qemu_file_get_error() tells.
  *
- * Until colo_ram_send_taken() there is no other slice, and no poll.
+ * Only while colo_ram_send_has_room().
  */
 void colo_ram_send_slice(ColoRamSend *s, QEMUFile *f);
 
+/* Whether another slice may be sent: not too much is on its way. */
+bool colo_ram_send_has_room(const ColoRamSend *s);
+
 /*
- * S has taken that slice into its cache.  How long that took tells what a page
- * costs; and with one slice under way at most, a checkpoint never waits for
- * more than that, however much the kernels would queue.
+ * S has taken the oldest slice on its way into its cache; to be told of each.
+ * How long that took tells what a page costs; and a checkpoint never waits for
+ * more than what there is room for, however much the kernels would queue.
  */
 void colo_ram_send_taken(ColoRamSend *s);
 

@@ -153,6 +153,7 @@ static void sim_epoch(Sim *sim, ColoPolicy *p, int64_t *now, int64_t us,
             unsent -= pages;
             sim->sent += pages;
             colo_policy_sent(p, *now, cost, pages, unsent == 0);
+            colo_policy_taken(p, cost, pages);
         }
         if (*now >= trigger) {
             colo_policy_stop(p);
@@ -262,7 +263,7 @@ static void test_policy_channel(void)
     colo_policy_init(&p, PAGE_SIZE);
     sim_run(&sim, &p, 20, 200000);
     g_assert_cmpuint(sim.left, <, 0.2 * sim_dirty(&sim, 200000));
-    colo_policy_sent(&p, 0, 100000, 16, false);
+    colo_policy_taken(&p, 100000, 16);
     sim_run(&sim, &p, 2, 200000);
     g_assert_cmpuint(sim.left, <, 0.2 * sim_dirty(&sim, 200000));
 
