@@ -67,7 +67,7 @@ void colo_guest_go_on(void);
 /* Whether migration or a snapshot is out of question now, with the reason */
 bool colo_is_blocking(Error **errp);
 
-/* Whether COLO goes together with the other capabilities of @caps */
+/* Whether COLO, if it is in @caps, goes together with the others of them */
 bool colo_caps_check(const bool *caps, Error **errp);
 
 #endif

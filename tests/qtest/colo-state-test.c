@@ -27,7 +27,7 @@ expect_error(ColoSide *side, const char *part, const char *fmt, ...)
     answer = colo_side_vtry(side, COLO_ANSWER_MS, fmt, ap);
     va_end(ap);
     error = answer ? qdict_get_qdict(answer, "error") : NULL;
-    if (!error || !strstr(qdict_get_str(error, "desc"), part)) {
+    if (!error || !strcasestr(qdict_get_str(error, "desc"), part)) {
         colo_fail("no error about \"%s\", but \"%s\"", part,
                   error ? qdict_get_str(error, "desc") : "none");
     }
