@@ -11,6 +11,7 @@
 #include "qemu/iov.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
+#include "qemu/rcu.h"
 #include "qemu/stats64.h"
 #include "qemu/timer.h"
 #include "io/channel-socket.h"
@@ -45,6 +46,29 @@ uint32_t colo_channel_get_timeout(void)
 static int64_t timeout_ns(void)
 {
     return colo_channel_get_timeout() * 1000000LL;
+}
+
+/*
+ * RAM is read and written within an RCU read section of ram.c.  No wait for
+ * the peer may last in it: all others would wait for its end.  See the header
+ * for what may be used across it.
+ */
+static unsigned leave_rcu(void)
+{
+    unsigned depth = 0;
+
+    while (get_ptr_rcu_reader()->depth) {
+        rcu_read_unlock();
+        depth++;
+    }
+    return depth;
+}
+
+static void enter_rcu(unsigned depth)
+{
+    while (depth--) {
+        rcu_read_lock();
+    }
 }
 
 static size_t backlog_size(ColoChannel *c)
@@ -116,6 +140,7 @@ bool colo_channel_flush(ColoChannel *c, Error **errp)
 static bool wait_for_room(ColoChannel *c, Error **errp)
 {
     bool locked = qemu_mutex_iothread_locked();
+    unsigned depth = leave_rcu();
     bool ok;
 
     if (locked) {
@@ -125,6 +150,7 @@ static bool wait_for_room(ColoChannel *c, Error **errp)
     if (locked) {
         qemu_mutex_lock_iothread();
     }
+    enter_rcu(depth);
     return ok;
 }
 
@@ -203,12 +229,17 @@ static ssize_t colo_channel_readv(QIOChannel *ioc, const struct iovec *iov,
     while (true) {
         ssize_t n = read_now(c, iov, niov, errp);
         GPollFD pfd = { .fd = c->fd, .events = G_IO_IN };
+        unsigned depth;
+        int ret;
 
         if (n) {
             return n;
         }
         assert(!qemu_mutex_iothread_locked());
-        if (qemu_poll_ns(&pfd, 1, timeout_ns()) == 0) {
+        depth = leave_rcu();
+        ret = qemu_poll_ns(&pfd, 1, timeout_ns());
+        enter_rcu(depth);
+        if (ret == 0) {
             error_setg(errp, "the peer has been silent for %u ms",
                        colo_channel_get_timeout());
             return -1;

@@ -8,6 +8,10 @@
  *   kept, and goes out with later writes and with colo_channel_flush().  So
  *   guest memory can be written under the BQL and within RCU sections.  Only
  *   above COLO_BACKLOG_MAX a write waits, and it drops the BQL for that.
+ * - Where a read or a write waits, it leaves the RCU read sections of its
+ *   thread for that time.  So what a caller finds by RCU, it has to hold by
+ *   other means: RAM blocks by a reference on their region (colo-ram.c and
+ *   colo-ram-send.c do that for as long as COLO lasts).
  * - Every wait ends when no byte moved for the time-out, with an error that
  *   says so; or when another thread calls colo_channel_shutdown() or yanks.
  *

@@ -16,6 +16,7 @@
 #include "sysemu/cpu-timers.h"
 #include "sysemu/cpus.h"
 #include "sysemu/runstate.h"
+#include "sysemu/sysemu.h"
 #include "colo-guest.h"
 #include "trace.h"
 
@@ -23,8 +24,8 @@
 #define DRAIN_NAP_US 50
 
 static bool held;
-static bool want_run;           /* valid while held */
-static bool was_running;        /* valid while held */
+static RunState before;         /* valid while held */
+static RunState after;          /* valid while held on P: at the release */
 
 /*
  * "colo" can't be reached from all run states, but from "finish-migrate", and
@@ -59,16 +60,41 @@ static void halt(RunState state)
 void colo_guest_start(void)
 {
     vm_start();
+    /* Only now: who watches the run state must know that it was us */
+    held = false;
     trace_colo_vm_state_change("stop", "run");
+}
+
+/* As far as it matters here; RUN_STATE__MAX: another one */
+static RunState run_state(void)
+{
+    static const RunState matters[] = {
+        RUN_STATE_RUNNING, RUN_STATE_SUSPENDED, RUN_STATE_IO_ERROR,
+    };
+
+    for (int i = 0; i < ARRAY_SIZE(matters); i++) {
+        if (runstate_check(matters[i])) {
+            return matters[i];
+        }
+    }
+    return RUN_STATE__MAX;
 }
 
 void colo_guest_hold(void)
 {
+    RunState requested;
+
     held = true;
-    was_running = runstate_is_running();
-    want_run = was_running;
-    if (was_running) {
+    before = after = run_state();
+    if (before == RUN_STATE_RUNNING) {
         halt(RUN_STATE_COLO);
+        /* A panic, a watchdog: the guest asked, the main loop has yet to do it */
+        if (qemu_vmstop_requested(&requested)) {
+            after = requested;
+        }
+    } else if (before == RUN_STATE_SUSPENDED) {
+        /* Else it could be woken up, and run */
+        runstate_set(RUN_STATE_COLO);
     }
 }
 
@@ -82,6 +108,16 @@ static bool requests_in_flight(void)
         }
     }
     return false;
+}
+
+bool colo_guest_disks_rest(void)
+{
+    bool rest;
+
+    qemu_mutex_lock_iothread();
+    rest = !runstate_is_running() || !requests_in_flight();
+    qemu_mutex_unlock_iothread();
+    return rest;
 }
 
 bool colo_guest_drain(uint32_t timeout_ms, Error **errp)
@@ -109,7 +145,21 @@ bool colo_guest_drain(uint32_t timeout_ms, Error **errp)
 
 bool colo_guest_will_run(void)
 {
-    return want_run;
+    return after == RUN_STATE_RUNNING;
+}
+
+/* A failed disk is this host's; all other reasons are the guest's or people's */
+bool colo_guest_stays_stopped(void)
+{
+    return after != RUN_STATE_RUNNING && after != RUN_STATE_IO_ERROR;
+}
+
+/* No way leads from "colo" to most run states but this; no vCPU runs on it. */
+static void halt_held(RunState state)
+{
+    if (!vm_prepare_start(false)) {
+        halt(state);
+    }
 }
 
 void colo_guest_release(void)
@@ -117,11 +167,16 @@ void colo_guest_release(void)
     if (!held) {
         return;
     }
-    if (want_run) {
+    if (runstate_check(RUN_STATE_SUSPENDED)) {
+        /* It went to sleep as it was stopped */
+    } else if (before == RUN_STATE_SUSPENDED) {
+        if (runstate_check(RUN_STATE_COLO)) {
+            runstate_set(RUN_STATE_SUSPENDED);
+        }
+    } else if (after == RUN_STATE_RUNNING) {
         colo_guest_start();
-    } else if (was_running && !vm_prepare_start(false)) {
-        /* No way leads from "colo" to "paused" but this; no vCPU runs on it */
-        halt(RUN_STATE_PAUSED);
+    } else if (before == RUN_STATE_RUNNING) {
+        halt_held(after);
     }
     held = false;
 }
@@ -131,16 +186,25 @@ bool colo_guest_is_held(void)
     return held;
 }
 
-bool colo_guest_defer(bool run)
+bool colo_guest_defer_stop(RunState state)
 {
     if (held) {
-        want_run = run;
+        after = state;
+    }
+    return held;
+}
+
+bool colo_guest_defer_cont(void)
+{
+    if (held) {
+        after = RUN_STATE_RUNNING;
     }
     return held;
 }
 
 void colo_guest_stop(void)
 {
+    held = true;
     if (runstate_is_running()) {
         halt(RUN_STATE_COLO);
     } else {
@@ -149,3 +213,19 @@ void colo_guest_stop(void)
     bdrv_drain_all();
 }
 
+void colo_guest_let_go(bool run)
+{
+    held = false;
+    /* migration.c starts it, as after any migration, or leaves it alone */
+    autostart = run;
+    if (!run) {
+        halt_held(RUN_STATE_PAUSED);
+    }
+}
+
+void colo_guest_go_on(void)
+{
+    if (autostart) {
+        vm_start();
+    }
+}

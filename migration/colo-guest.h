@@ -1,7 +1,7 @@
 /*
  * Stopping and starting the guest for a checkpoint
  *
- * All of this with the BQL held.
+ * All of this with the BQL held, where not said otherwise.
  *
  * Copyright (c) 2026 the qemu-colo developers
  *
@@ -19,26 +19,47 @@
 void colo_guest_hold(void);
 
 /*
+ * P: whether no disk request is in flight at this instant, or the guest does
+ * not run anyway.  Without the BQL, which it takes.
+ */
+bool colo_guest_disks_rest(void);
+
+/*
  * P: wait until no disk request is in flight, then until the block layer has
  * come to rest.  Drops the BQL while it waits; false, with @errp set, after
  * @timeout_ms.
  */
 bool colo_guest_drain(uint32_t timeout_ms, Error **errp);
 
-/* P: whether it is held, and whether it will run after colo_guest_release() */
+/*
+ * P: whether it is held, whether it will run after colo_guest_release(), and
+ * if not, whether a secondary that takes over has to leave it so: all but an
+ * I/O error stays.
+ */
 bool colo_guest_is_held(void);
 bool colo_guest_will_run(void);
+bool colo_guest_stays_stopped(void);
 
 /*
  * P: the end of colo_guest_hold().  It runs if it ran before, unless somebody
- * has said "stop" or "cont" in between: then that counts.
+ * has said "stop" or "cont" in between, or the guest itself has come to its
+ * end (panic, watchdog, I/O error, shutdown): then that counts.
  */
 void colo_guest_release(void);
 
-/* S: stop the guest whatever it does, run state "colo", and drain its disks. */
+/*
+ * S: stop the guest whatever it does, run state "colo", and drain its disks.
+ * From here to the start it is held: "stop" and "cont" do nothing.
+ */
 void colo_guest_stop(void);
 
 /* Start it, if it does not run. */
 void colo_guest_start(void);
+
+/*
+ * S: after colo_guest_stop(), nobody holds it any more.  @run: migration.c is
+ * to start it, as it ends; else it is in run state "paused" and stays there.
+ */
+void colo_guest_let_go(bool run);
 
 #endif

@@ -31,14 +31,11 @@
 #include "sysemu/runstate.h"
 #include "colo-guest.h"
 #include "colo-internal.h"
-#include "colo-link.h"
 #include "colo-ram.h"
 #include "colo-stats.h"
+#include "colo-talk.h"
 #include "colo-trigger.h"
 #include "savevm.h"
-
-/* A primary with nothing to say says so this often, for the other's time-out */
-#define ALIVE_NS (250 * 1000 * 1000LL)
 
 /* How long to wait for a secondary's reason when it does not listen any more */
 #define LAST_WORD_NS (100 * 1000 * 1000LL)
@@ -46,12 +43,21 @@
 /* Resets of the guest while its state is gathered; each starts it anew */
 #define GATHER_TRIES 8
 
+/*
+ * How long to look for an instant without disk requests, at most, and how often.
+ * Somebody waits for the output that a mismatch holds.
+ */
+#define REST_MAX_NS (100 * 1000 * 1000LL)
+#define REST_URGENT_NS (20 * 1000 * 1000LL)
+#define REST_SHARE 5            /* and this part of the interval */
+#define REST_LOOK_NS (200 * 1000LL)
+
 /* Where the buffer for device state starts; it grows to what is needed */
 #define DEVICES_BUFFER (1024 * 1024)
 
 typedef struct Primary {
     MigrationState *s;
-    ColoLink link;
+    ColoTalk talk;
     QIOChannelBuffer *devices;
     QEMUFile *devices_file;     /* writes to @devices */
     ColoRamSend *ram;
@@ -59,8 +65,7 @@ typedef struct Primary {
     VMChangeStateEntry *guest_watch;
     bool guest_started;
     unsigned resets;            /* of the guest so far; BQL */
-    int64_t heard_ns;           /* when the secondary was last heard */
-    int64_t said_ns;            /* when we last said something */
+    GQueue slices;              /* on their way: ColoTalk.asked of each */
 } Primary;
 
 /* What other threads touch; @channel is NULL unless there is a primary */
@@ -160,8 +165,6 @@ static void guest_was_reset(void *opaque)
     p->resets++;
 }
 
-/* Talking to the secondary */
-
 static bool failover_wanted(Error **errp)
 {
     if (failover_get_state() == FAILOVER_STATUS_NONE &&
@@ -169,81 +172,6 @@ static bool failover_wanted(Error **errp)
         return false;
     }
     error_setg(errp, "failover was asked for");
-    return true;
-}
-
-static bool said(Primary *p, bool ok)
-{
-    p->said_ns = now_ns();
-    return ok;
-}
-
-static bool say(Primary *p, ColoMsgType type, Error **errp)
-{
-    return said(p, colo_link_send(&p->link, type, errp));
-}
-
-/* ALIVE, where the protocol lets us */
-static bool say_alive(Primary *p, Error **errp)
-{
-    switch (p->link.session.state) {
-    case COLO_SESSION_STARTING:
-    case COLO_SESSION_READY:
-    case COLO_SESSION_LOADING:
-        if (now_ns() - p->said_ns >= ALIVE_NS) {
-            return say(p, COLO_MSG_ALIVE, errp);
-        }
-        return true;
-    default:
-        return true;
-    }
-}
-
-/* All that the secondary has said so far; that it may be silent for long */
-static bool hear(Primary *p, Error **errp)
-{
-    uint64_t before = colo_channel_received(p->link.channel);
-    uint32_t timeout_ms = colo_channel_get_timeout();
-    ColoMsg msg;
-    int ret;
-
-    while ((ret = colo_link_poll(&p->link, &msg, errp)) > 0) {
-        if (msg.type == COLO_MSG_RUNNING) {
-            colo_stats_set_state(COLO_STATE_PROTECTED, NULL);
-        }
-    }
-    if (ret < 0) {
-        return false;
-    }
-    if (colo_channel_received(p->link.channel) != before) {
-        p->heard_ns = now_ns();
-    } else if (now_ns() - p->heard_ns > timeout_ms * 1000000LL) {
-        error_setg(errp, "the secondary has been silent for %u ms, while "
-                   "in state %s", timeout_ms,
-                   colo_session_state_name(p->link.session.state));
-        return false;
-    }
-    return true;
-}
-
-/* One wait, up to @ns, and what comes of it */
-static bool attend(Primary *p, int64_t ns, Error **errp)
-{
-    int64_t silent_ns = p->heard_ns - now_ns() +
-                        colo_channel_get_timeout() * 1000000LL;
-
-    colo_channel_wait(p->link.channel, MAX(0, MIN(ns, silent_ns)));
-    return !failover_wanted(errp) && hear(p, errp) && say_alive(p, errp);
-}
-
-static bool await(Primary *p, ColoSessionState state, Error **errp)
-{
-    p->heard_ns = now_ns();
-    while (p->link.session.state != state) {
-        if (!attend(p, ALIVE_NS, errp)) {
-            return false;
-        }
-    }
     return true;
 }
 
@@ -267,7 +195,7 @@ static void tell_compares(Primary *p)
 {
     Error *err = NULL;
 
-    colo_epoch_set(p->link.session.epoch + 1);
+    colo_epoch_set(p->talk.link.session.epoch + 1);
     colo_notify_compares_event(NULL, COLO_EVENT_CHECKPOINT, &err);
     if (err) {
         error_report_err(err);
@@ -309,12 +237,12 @@ static bool start_guest(Primary *p, Error **errp)
  */
 static bool begin_ram(Primary *p, Error **errp)
 {
-    colo_channel_set_discard(p->link.channel, true);
-    qemu_savevm_state_setup(p->link.out);
-    qemu_fflush(p->link.out);
-    colo_channel_set_discard(p->link.channel, false);
+    colo_channel_set_discard(p->talk.link.channel, true);
+    qemu_savevm_state_setup(p->talk.link.out);
+    qemu_fflush(p->talk.link.out);
+    colo_channel_set_discard(p->talk.link.channel, false);
     p->ram = colo_ram_send_new();
-    return colo_link_check(&p->link, errp);
+    return colo_link_check(&p->talk.link, errp);
 }
 
 static bool begin(Primary *p, Error **errp)
@@ -322,7 +250,7 @@ static bool begin(Primary *p, Error **errp)
     QIOChannel *ioc = qemu_file_get_ioc(p->s->to_dst_file);
     bool ok;
 
-    if (!colo_link_open(&p->link, COLO_ROLE_PRIMARY, ioc, errp)) {
+    if (!colo_link_open(&p->talk.link, COLO_ROLE_PRIMARY, ioc, errp)) {
         return false;
     }
     WITH_QEMU_LOCK_GUARD(&shared.lock) {
@@ -330,9 +258,9 @@ static bool begin(Primary *p, Error **errp)
                           p->s->parameters.x_checkpoint_delay * 1000000LL,
                           now_ns());
         shared.mismatch_ns = 0;
-        shared.channel = p->link.channel;
+        shared.channel = p->talk.link.channel;
     }
-    if (!await(p, COLO_SESSION_ANSWERING, errp)) {
+    if (!colo_talk_await(&p->talk, COLO_SESSION_ANSWERING, errp)) {
         return false;
     }
     /*
@@ -343,8 +271,9 @@ static bool begin(Primary *p, Error **errp)
     qemu_mutex_lock_iothread();
     tell_filters(COLO_EVENT_CHECKPOINT);
     qemu_mutex_unlock_iothread();
-    if (!said(p, colo_link_hello(&p->link, errp)) ||
-        !await(p, COLO_SESSION_READY, errp) || !begin_ram(p, errp)) {
+    if (!colo_talk_hello(&p->talk, errp) ||
+        !colo_talk_await(&p->talk, COLO_SESSION_READY, errp) ||
+        !begin_ram(p, errp)) {
         return false;
     }
     qemu_mutex_lock_iothread();
@@ -374,12 +303,12 @@ static bool gather_once(Primary *p, int64_t *since, Error **errp)
     }
     colo_stats_lap(COLO_PHASE_DEVICE_STATE, since);
 
-    if (!colo_link_put(&p->link, COLO_MSG_RAM, 0, NULL, 0, errp)) {
+    if (!colo_link_put(&p->talk.link, COLO_MSG_RAM, 0, NULL, 0, errp)) {
         return false;
     }
-    colo_ram_send_final(p->ram, p->link.out);
-    qemu_fflush(p->link.out);
-    return colo_link_check(&p->link, errp);
+    colo_ram_send_final(p->ram, p->talk.link.out);
+    qemu_fflush(p->talk.link.out);
+    return colo_link_check(&p->talk.link, errp);
 }
 
 /*
@@ -432,20 +361,6 @@ static bool stop_and_gather(Primary *p, int64_t *since, Error **errp)
     return gather(p, since, errp);
 }
 
-/* COMMITTED; RUNNING may have come with it. */
-static bool await_commit(Primary *p, Error **errp)
-{
-    uint64_t epoch = p->link.session.epoch;
-
-    p->heard_ns = now_ns();
-    while (p->link.session.epoch == epoch) {
-        if (!attend(p, ALIVE_NS, errp)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* The rest of it towards the secondary, and its consent; without the BQL */
 static bool commit(Primary *p, uint16_t flags, int64_t *since, Error **errp)
 {
@@ -454,13 +369,13 @@ static bool commit(Primary *p, uint16_t flags, int64_t *since, Error **errp)
                    p->devices->usage);
         return false;
     }
-    if (!colo_link_put(&p->link, COLO_MSG_DEVICES, flags, p->devices->data,
+    if (!colo_link_put(&p->talk.link, COLO_MSG_DEVICES, flags, p->devices->data,
                        p->devices->usage, errp) ||
-        !said(p, colo_link_flush(&p->link, errp))) {
+        !colo_talk_flush(&p->talk, errp)) {
         return false;
     }
     colo_stats_lap(COLO_PHASE_MEMORY, since);
-    if (!await_commit(p, errp)) {
+    if (!colo_talk_await_commit(&p->talk, errp)) {
         return false;
     }
     colo_stats_lap(COLO_PHASE_COMMIT, since);
@@ -474,9 +389,72 @@ static void account(Primary *p, ColoTriggerCause cause, int64_t mismatch_ns,
     if (cause == COLO_TRIGGER_CAUSE_MISMATCH && mismatch_ns) {
         colo_stats_phase(COLO_PHASE_HOLD, commit_ns - mismatch_ns);
     }
-    colo_stats_set_epoch(p->link.session.epoch);
-    colo_stats_set_bytes(colo_channel_sent(p->link.channel),
-                         colo_channel_received(p->link.channel));
+    colo_stats_set_epoch(p->talk.link.session.epoch);
+    colo_stats_set_bytes(colo_channel_sent(p->talk.link.channel),
+                         colo_channel_received(p->talk.link.channel));
+}
+
+/* Those that S has taken are on their way no more. */
+static void note_slices(Primary *p)
+{
+    while (!g_queue_is_empty(&p->slices) &&
+           colo_talk_answered(&p->talk, GPOINTER_TO_UINT(
+                                  g_queue_peek_head(&p->slices)))) {
+        g_queue_pop_head(&p->slices);
+        colo_ram_send_taken(p->ram);
+    }
+}
+
+static int64_t rest_ns(Primary *p, ColoTriggerCause cause)
+{
+    int64_t max = cause == COLO_TRIGGER_CAUSE_TIMER ? REST_MAX_NS :
+                                                      REST_URGENT_NS;
+
+    QEMU_LOCK_GUARD(&shared.lock);
+    return MIN(max, shared.trigger.interval_ns / REST_SHARE);
+}
+
+/*
+ * The guest still runs: what would only prolong its pause goes first.  That is
+ * memory on its way, for which S has to read anyway; and disk requests, which
+ * end at the speed of both hosts' disks.  For these an instant is looked for at
+ * which there are none, not longer than a part of the interval.
+ */
+static bool come_to_rest(Primary *p, ColoTriggerCause cause, Error **errp)
+{
+    int64_t end = now_ns() + rest_ns(p, cause);
+
+    for (note_slices(p); !g_queue_is_empty(&p->slices); note_slices(p)) {
+        if (!colo_talk_attend(&p->talk, COLO_ALIVE_NS, errp)) {
+            return false;
+        }
+    }
+    while (now_ns() < end && !colo_guest_disks_rest()) {
+        if (!colo_talk_attend(&p->talk, REST_LOOK_NS, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What S has to do with its guest */
+static uint16_t guest_flags(void)
+{
+    if (colo_guest_will_run()) {
+        return COLO_FLAG_GUEST_RUNS;
+    }
+    return colo_guest_stays_stopped() ? COLO_FLAG_GUEST_STAYS : 0;
+}
+
+/* With the BQL.  If S has been told otherwise meanwhile, tell it soon. */
+static void release_guest(uint16_t flags)
+{
+    bool changed = colo_guest_is_held() && flags != guest_flags();
+
+    colo_guest_release();
+    if (changed) {
+        colo_request_checkpoint(COLO_TRIGGER_CAUSE_GUEST);
+    }
 }
 
 static bool checkpoint(Primary *p, ColoTriggerCause cause, Error **errp)
@@ -485,19 +463,22 @@ static bool checkpoint(Primary *p, ColoTriggerCause cause, Error **errp)
     uint16_t flags;
     bool ok;
 
+    if (!come_to_rest(p, cause, errp)) {
+        return false;
+    }
     WITH_QEMU_LOCK_GUARD(&shared.lock) {
         colo_trigger_begin(&shared.trigger, cause);
         mismatch_ns = shared.mismatch_ns;
         shared.mismatch_ns = 0;
     }
-    if (!say(p, COLO_MSG_STOP, errp)) {
+    if (!colo_talk_say(&p->talk, COLO_MSG_STOP, errp)) {
         return false;
     }
 
     qemu_mutex_lock_iothread();
     start = since = now_ns();
     ok = stop_and_gather(p, &since, errp);
-    flags = colo_guest_will_run() ? COLO_FLAG_GUEST_RUNS : 0;
+    flags = guest_flags();
     qemu_mutex_unlock_iothread();
 
     ok = ok && commit(p, flags, &since, errp);
@@ -510,7 +491,7 @@ static bool checkpoint(Primary *p, ColoTriggerCause cause, Error **errp)
     if (ok) {
         tell_filters(COLO_EVENT_CHECKPOINT);
     }
-    colo_guest_release();
+    release_guest(flags);
     qemu_mutex_unlock_iothread();
     if (ok) {
         colo_stats_lap(COLO_PHASE_RELEASE, &since);
@@ -531,23 +512,30 @@ static bool checkpoint(Primary *p, ColoTriggerCause cause, Error **errp)
  */
 static bool send_background(Primary *p, int64_t *wait_ns, Error **errp)
 {
-    uint64_t before = colo_channel_sent(p->link.channel);
+    uint64_t before = colo_channel_sent(p->talk.link.channel);
     int64_t wait_us;
 
+    note_slices(p);
+    *wait_ns = COLO_ALIVE_NS;
+    if (!colo_ram_send_has_room(p->ram)) {
+        return true;            /* the answer wakes us up */
+    }
     colo_ram_send_set_bandwidth(p->ram, colo_primary_get_bandwidth());
     wait_us = colo_ram_send_poll(p->ram);
-    *wait_ns = MIN(wait_us, ALIVE_NS / 1000) * 1000;
     if (wait_us) {
+        *wait_ns = MIN(wait_us, COLO_ALIVE_NS / 1000) * 1000;
         return true;
     }
-    if (!colo_link_put(&p->link, COLO_MSG_BACKGROUND, 0, NULL, 0, errp)) {
+    if (!colo_link_put(&p->talk.link, COLO_MSG_BACKGROUND, 0, NULL, 0, errp)) {
         return false;
     }
-    colo_ram_send_slice(p->ram, p->link.out);
-    if (!said(p, colo_link_flush(&p->link, errp))) {
+    colo_ram_send_slice(p->ram, p->talk.link.out);
+    /* S answers when it has read all that came before */
+    if (!colo_talk_say(&p->talk, COLO_MSG_ALIVE, errp)) {
         return false;
     }
-    colo_stats_add_background(colo_channel_sent(p->link.channel) - before);
+    g_queue_push_tail(&p->slices, GUINT_TO_POINTER(p->talk.asked));
+    colo_stats_add_background(colo_channel_sent(p->talk.link.channel) - before);
     return true;
 }
 
@@ -560,15 +548,15 @@ static bool next_trigger(Primary *p, ColoTriggerCause *cause, Error **errp)
         WITH_QEMU_LOCK_GUARD(&shared.lock) {
             due = colo_trigger_due(&shared.trigger, now_ns(), cause);
         }
-        if (p->link.session.state != COLO_SESSION_READY) {
+        if (p->talk.link.session.state != COLO_SESSION_READY) {
             /* S loads; it does not read, and sending ahead would fill it up */
-            due = background_ns = ALIVE_NS;
+            due = background_ns = COLO_ALIVE_NS;
         } else if (due == 0) {
             return !failover_wanted(errp);
         } else if (!send_background(p, &background_ns, errp)) {
             return false;
         }
-        if (!attend(p, MIN(due, background_ns), errp)) {
+        if (!colo_talk_attend(&p->talk, MIN(due, background_ns), errp)) {
             return false;
         }
     }
@@ -582,11 +570,11 @@ static void take_secondarys_word(Primary *p, Error **error)
     Error *err = NULL;
     ColoMsg msg;
 
-    colo_channel_wait(p->link.channel, LAST_WORD_NS);
-    while (colo_link_poll(&p->link, &msg, &err) > 0) {
+    colo_channel_wait(p->talk.link.channel, LAST_WORD_NS);
+    while (colo_link_poll(&p->talk.link, &msg, &err) > 0) {
         /* What it said before */
     }
-    if (err && p->link.session.state == COLO_SESSION_ENDED) {
+    if (err && p->talk.link.session.state == COLO_SESSION_ENDED) {
         error_free(*error);
         *error = err;
     } else {
@@ -596,17 +584,17 @@ static void take_secondarys_word(Primary *p, Error **error)
 
 static void lose(Primary *p, Error **error)
 {
-    if (p->link.channel) {
-        if (p->link.session.state != COLO_SESSION_ENDED) {
+    if (p->talk.link.channel) {
+        if (p->talk.link.session.state != COLO_SESSION_ENDED) {
             take_secondarys_word(p, error);
         }
         /* Not into the middle of a stream, where it would not be understood */
-        if (p->link.session.state != COLO_SESSION_SENDING) {
-            colo_link_send_error(&p->link, *error);
+        if (p->talk.link.session.state != COLO_SESSION_SENDING) {
+            colo_link_send_error(&p->talk.link, *error);
         }
     }
     colo_stats_set_state(COLO_STATE_LOST, error_get_pretty(*error));
-    colo_report_loss(COLO_MODE_PRIMARY, p->link.session.epoch, *error);
+    colo_report_loss(COLO_MODE_PRIMARY, p->talk.link.session.epoch, *error);
     qapi_event_send_colo_exit(COLO_MODE_PRIMARY, COLO_EXIT_REASON_ERROR);
 }
 
@@ -618,8 +606,8 @@ static void end(Primary *p, Error *error)
     if (!asked_for) {
         lose(p, &error);
     }
-    if (p->link.channel) {
-        colo_channel_shutdown(p->link.channel);
+    if (p->talk.link.channel) {
+        colo_channel_shutdown(p->talk.link.channel);
     }
     if (!p->guest_started) {
         qemu_mutex_lock_iothread();
@@ -671,9 +659,10 @@ static void cleanup(Primary *p)
     if (p->ram) {
         colo_ram_send_free(p->ram);
     }
+    g_queue_clear(&p->slices);
     qemu_fclose(p->devices_file);
     object_unref(OBJECT(p->devices));
-    colo_link_close(&p->link);
+    colo_link_close(&p->talk.link);
     qemu_sem_destroy(&p->s->colo_exit_sem);
 }
 
@@ -684,6 +673,7 @@ void colo_primary_run(MigrationState *s)
     Error *error = NULL;
 
     p->s = s;
+    p->talk.over = failover_wanted;
     failover_init_state();
     colo_stats_start(COLO_MODE_PRIMARY);
     setup(p);

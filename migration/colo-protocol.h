@@ -14,7 +14,7 @@
 #define MIGRATION_COLO_PROTOCOL_H
 
 #define COLO_MSG_MAGIC 0x71434f4cU      /* "qCOL" */
-#define COLO_PROTOCOL_VERSION 1
+#define COLO_PROTOCOL_VERSION 2
 
 /* On the wire: be32 magic, be16 type, be16 flags, be64 epoch, be32 length */
 #define COLO_MSG_HEADER 20
@@ -31,6 +31,8 @@
 
 /* DEVICES: P's guest runs after this checkpoint (else it is stopped) */
 #define COLO_FLAG_GUEST_RUNS 0x0001
+/* DEVICES: it is stopped, and is to stay so after a failover to S */
+#define COLO_FLAG_GUEST_STAYS 0x0002
 
 typedef enum ColoMsgType {
     /*                     from    payload                                   */

@@ -29,6 +29,9 @@
 /* End that much before the deadline: what was sent has to arrive, too */
 #define MARGIN_US 500
 
+/* A look in the middle of an epoch is for nothing if it costs more than that */
+#define LOOK_SHARE 100
+
 void colo_policy_init(ColoPolicy *p, size_t page_size)
 {
     *p = (ColoPolicy) {
@@ -39,10 +42,15 @@ void colo_policy_init(ColoPolicy *p, size_t page_size)
     };
 }
 
-/* One sample out of line, a thread that had to wait for a CPU, is not the rule */
+/*
+ * One sample out of line, a thread that had to wait for a CPU, is not the rule:
+ * better is believed sooner than worse.
+ */
 static void learn(double *estimate, double measured)
 {
-    *estimate += (MIN(measured, 4 * *estimate) - *estimate) / 4;
+    double part = measured < *estimate ? 0.25 : 0.125;
+
+    *estimate += (MIN(measured, 4 * *estimate) - *estimate) * part;
 }
 
 void colo_policy_epoch(ColoPolicy *p, int64_t now, int64_t deadline)
@@ -53,6 +61,8 @@ void colo_policy_epoch(ColoPolicy *p, int64_t now, int64_t deadline)
     p->not_before = now;
     p->left = 0;
     p->found = 0;
+    p->looked = false;
+    p->last_pass = false;
 }
 
 void colo_policy_stop(ColoPolicy *p)
@@ -97,6 +107,24 @@ static int64_t policy_begin(const ColoPolicy *p)
     return p->last_sync + (int64_t)MAX(begin, spacing);
 }
 
+/*
+ * As far as is known there is nothing to do.  That may have changed since the
+ * last epoch: look once, early enough to do something about it.
+ */
+static ColoPolicyStep policy_look(ColoPolicy *p, int64_t now)
+{
+    int64_t middle = p->last_sync + (p->deadline - p->last_sync) / 2;
+
+    if (p->looked || now >= p->deadline ||
+        p->deadline - p->last_sync < LOOK_SHARE * p->sync_us) {
+        return policy_done(p);
+    }
+    if (middle > now) {
+        return policy_wait(middle);
+    }
+    return (ColoPolicyStep) { .action = COLO_POLICY_SYNC };
+}
+
 static ColoPolicyStep policy_between_passes(ColoPolicy *p, int64_t now)
 {
     double load = policy_load(p);
@@ -104,8 +132,13 @@ static ColoPolicyStep policy_between_passes(ColoPolicy *p, int64_t now)
     double cost = p->sync_us + load * (begin - p->last_sync);
     double gain = load * (p->deadline - p->last_sync);
 
-    if (load >= 1 || gain <= 2 * p->sync_us ||
-        MAX(begin, now) + cost + MARGIN_US >= p->deadline) {
+    if (p->last_pass || load >= 1) {
+        return policy_done(p);
+    }
+    if (gain <= 2 * p->sync_us) {
+        return policy_look(p, now);
+    }
+    if (MAX(begin, now) + cost + MARGIN_US >= p->deadline) {
         return policy_done(p);
     }
     if (begin > now) {
@@ -152,9 +185,9 @@ void colo_policy_synced(ColoPolicy *p, int64_t now, int64_t us, size_t pages)
     learn(&p->sync_us, us);
     policy_learn_rate(p, now, pages);
     p->last_sync = now;
-    if (p->found && pages > p->found * SHRINK) {
-        p->done = true;
-    }
+    p->looked = true;
+    /* What was found is sent: most of it is not what the last pass has sent */
+    p->last_pass = p->found && pages > p->found * SHRINK;
     p->found = pages;
     p->left = pages;
 }
@@ -162,14 +195,18 @@ void colo_policy_synced(ColoPolicy *p, int64_t now, int64_t us, size_t pages)
 void colo_policy_sent(ColoPolicy *p, int64_t now, int64_t us, size_t pages,
                       bool last)
 {
-    if (pages) {
-        learn(&p->page_us, (double)us / pages);
-    }
     if (p->bytes_per_s) {
         p->not_before = MAX(p->not_before, now - us) +
                         pages * p->page_size * 1e6 / p->bytes_per_s;
     }
     p->left = last ? 0 : p->left - MIN(pages, p->left);
+}
+
+void colo_policy_taken(ColoPolicy *p, int64_t us, size_t pages)
+{
+    if (pages) {
+        learn(&p->page_us, (double)us / pages);
+    }
 }
 
 void colo_policy_final(ColoPolicy *p, int64_t now, int64_t us, size_t pages,

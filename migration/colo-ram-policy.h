@@ -12,7 +12,8 @@
  * small part of the epoch.
  *
  * What a page and a sync cost, and how fast pages get dirty, is measured all
- * the time.  There are no more passes in an epoch
+ * the time; an epoch in which nothing is expected has one sync in its middle,
+ * which finds out that this has changed.  There are no more passes in an epoch
  *   - when the pages expected at the deadline take less time than the sync,
  *   - when pages get dirty at least as fast as they can be sent,
  *   - when a pass found hardly less than the one before,
@@ -41,11 +42,13 @@ typedef struct ColoPolicy {
     uint64_t bytes_per_s;       /* the most to send in the background; 0: any */
     size_t page_size;
 
-    double page_us;             /* to send one page */
+    double page_us;             /* to send one page, until S has taken it */
     double sync_us;             /* to sync the dirty log */
     double dirty_per_us;        /* pages worth sending */
 
     bool done;                  /* with this epoch */
+    bool looked;                /* there was a sync in this epoch */
+    bool last_pass;             /* the one under way */
     int64_t deadline;
     int64_t last_sync;          /* or the epoch's begin */
     int64_t not_before;         /* of the next slice, for the bandwidth */
@@ -69,6 +72,9 @@ void colo_policy_synced(ColoPolicy *p, int64_t now, int64_t us, size_t pages);
 /* @pages were sent within @us until @now; @last: there are no more */
 void colo_policy_sent(ColoPolicy *p, int64_t now, int64_t us, size_t pages,
                       bool last);
+
+/* Both sides were busy for @us with @pages, until S had taken them. */
+void colo_policy_taken(ColoPolicy *p, int64_t us, size_t pages);
 
 /*
  * The guest was stopped at @now and @pages were sent, after a sync, within

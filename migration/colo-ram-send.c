@@ -28,6 +28,13 @@
 #define SLICE_MAX_US 2000
 #define SLICE_CLOCK_PAGES 16    /* look at the clock that often */
 
+/*
+ * Slices on their way at a time, and pages in them: enough to keep both sides
+ * at work, and little to wait for when a checkpoint is wanted at once
+ */
+#define SLICES_MAX 4
+#define UNDER_WAY_PAGES 512
+
 typedef enum SendMode {
     SEND_ALL,                   /* not our business */
     SEND_SLICE,
@@ -39,6 +46,11 @@ typedef struct SendBlock {
     ColoHeat heat;
 } SendBlock;
 
+typedef struct SendSlice {
+    int64_t begin;
+    size_t pages;
+} SendSlice;
+
 struct ColoRamSend {
     ColoPolicy policy;
     GArray *blocks;             /* of SendBlock, from the start */
@@ -47,6 +59,10 @@ struct ColoRamSend {
     bool yield;                 /* atomic */
     size_t budget;              /* pages that this slice may send, */
     int64_t slice_end;          /* and until when */
+    SendSlice slices[SLICES_MAX];       /* on their way, oldest first */
+    unsigned under_way;         /* how many */
+    size_t pages_under_way;
+    int64_t last_taken;
     size_t pages;               /* given to ram.c by this slice or final */
     size_t fresh;               /* of a final: would have been worth it */
     ram_addr_t last_page;       /* given to ram.c, asks often come twice */
@@ -307,9 +323,33 @@ void colo_ram_send_slice(ColoRamSend *s, QEMUFile *f)
     bytes = qemu_file_total_transferred_fast(f) - bytes;
     colo_policy_sent(&s->policy, end, end - begin, s->pages,
                      ret > 0 && s->pages < budget && end < s->slice_end);
+    s->slices[s->under_way++] = (SendSlice) {
+        .begin = begin, .pages = s->pages,
+    };
+    s->pages_under_way += s->pages;
     colo_ram_count(pages_background, s->pages);
     colo_ram_count(bytes_background, bytes);
     trace_colo_ram_send(s->pages, bytes, end - begin);
+}
+
+bool colo_ram_send_has_room(const ColoRamSend *s)
+{
+    return s->under_way < SLICES_MAX && s->pages_under_way < UNDER_WAY_PAGES;
+}
+
+void colo_ram_send_taken(ColoRamSend *s)
+{
+    SendSlice slice = s->slices[0];
+    int64_t now = now_us();
+
+    assert(s->under_way);
+    s->under_way--;
+    memmove(&s->slices[0], &s->slices[1], s->under_way * sizeof(slice));
+    s->pages_under_way -= slice.pages;
+    /* Before, S was busy with the one ahead of it */
+    colo_policy_taken(&s->policy, now - MAX(slice.begin, s->last_taken),
+                      slice.pages);
+    s->last_taken = now;
 }
 
 /* --- when it stands still ----------------------------------------------- */
@@ -323,9 +363,11 @@ void colo_ram_send_final(ColoRamSend *s, QEMUFile *f)
     send_begin(s, SEND_FINAL, 0);
     qemu_savevm_live_state(f);
     send_end(s);
+    bytes = qemu_file_total_transferred_fast(f) - bytes;
     colo_policy_final(&s->policy, begin, now_us() - begin, s->pages, s->fresh);
     colo_ram_count(pages_pause, s->pages);
-    colo_ram_count(bytes_pause, qemu_file_total_transferred_fast(f) - bytes);
+    colo_ram_count(bytes_pause, bytes);
+    trace_colo_ram_send(s->pages, bytes, now_us() - begin);
     colo_ram_checkpoint_done();
 }
 

@@ -14,6 +14,7 @@
  *     w = colo_ram_send_poll()
  *     0: message, then
  *        colo_ram_send_slice()  ---->    colo_ram_load()
+ *        colo_ram_send_taken()  <----    (says so)
  *     else: wait w us for a trigger, poll again
  *
  *   guest stopped, BQL held            guest stopped
@@ -88,8 +89,8 @@ bool colo_ram_incoming_start(Error **errp);
  * the BQL, guest running or not.  Anything but parts of sections that the
  * migration began is refused: devices, commands, new block sizes.
  *
- * Waits for the peer inside an RCU read section: the caller bounds it by the
- * channel (timeout, or shutdown from elsewhere).
+ * The waits for the peer are the channel's (colo-channel.h): bounded, and
+ * outside of the RCU read section in which ram.c reads.
  */
 bool colo_ram_load(QEMUFile *f, Error **errp);
 
@@ -141,10 +142,19 @@ int64_t colo_ram_send_poll(ColoRamSend *s);
  * Takes a millisecond or two unless the channel blocks.  COLO thread without
  * the BQL.  Errors are left in @f, as qemu_file_get_error() tells.
  *
- * What the kernel has queued must reach S before a later message does; with
- * TCP_NOTSENT_LOWAT (128 KiB, say) set on the channel that stays little.
+ * Only while colo_ram_send_has_room().
  */
 void colo_ram_send_slice(ColoRamSend *s, QEMUFile *f);
+
+/* Whether another slice may be sent: not too much is on its way. */
+bool colo_ram_send_has_room(const ColoRamSend *s);
+
+/*
+ * S has taken the oldest slice on its way into its cache; to be told of each.
+ * How long that took tells what a page costs; and a checkpoint never waits for
+ * more than what there is room for, however much the kernels would queue.
+ */
+void colo_ram_send_taken(ColoRamSend *s);
 
 /*
  * A checkpoint is wanted at once: a slice under way ends with the page it is

@@ -31,7 +31,6 @@
 #include "qemu/timer.h"
 #include "sysemu/cpus.h"
 #include "sysemu/runstate.h"
-#include "sysemu/sysemu.h"
 #include "colo-guest.h"
 #include "colo-internal.h"
 #include "colo-link.h"
@@ -62,6 +61,9 @@ typedef enum {
 /* Read and written with the BQL */
 static SecondaryGuest guest;
 static char *unfit_reason;
+
+/* The guest as loaded stands still, and is to; with the BQL */
+static bool guest_stays_stopped;
 
 /* What the main loop touches */
 static struct {
@@ -271,6 +273,7 @@ static bool load(Secondary *s, Error **errp)
 
     tell_filters(s);
     guest = SECONDARY_WHOLE;
+    guest_stays_stopped = s->flags & COLO_FLAG_GUEST_STAYS;
     if (s->flags & COLO_FLAG_GUEST_RUNS) {
         colo_guest_start();
     }
@@ -419,6 +422,7 @@ void colo_secondary_run(MigrationIncomingState *mis)
     colo_stats_start(COLO_MODE_SECONDARY);
     qemu_mutex_lock_iothread();
     guest = SECONDARY_WHOLE;
+    guest_stays_stopped = false;
     migrate_set_state(&mis->state, MIGRATION_STATUS_ACTIVE,
                       MIGRATION_STATUS_COLO);
     qemu_mutex_unlock_iothread();
@@ -484,8 +488,7 @@ static void take_over(void)
     colo_notify_filters_event(COLO_EVENT_FAILOVER, &err);
     report(err);
     colo_epoch_set(0);
-    /* migration.c starts the guest, unless it was told not to with -S */
-    autostart = true;
+    colo_guest_let_go(!guest_stays_stopped);
 }
 
 void colo_secondary_fail_over(void)

@@ -117,6 +117,9 @@ bool colo_caps_check(const bool *caps, Error **errp)
           "the disks are replicated by their own means" },
     };
 
+    if (!caps[MIGRATION_CAPABILITY_X_COLO]) {
+        return true;
+    }
     for (int i = 0; i < ARRAY_SIZE(refused); i++) {
         if (caps[refused[i].cap]) {
             error_setg(errp, "x-colo can't be used with %s: %s",

@@ -68,16 +68,42 @@ static bool scenario_set_vars(Scenario *s, Error **errp)
     return choose_devices(s->procedure, c, s->vars, errp);
 }
 
-static char *scenario_local(const ScenarioConfig *config)
+/* The guest's RAM where it is not simply QEMU's; files go to @dir. */
+static char *scenario_ram(const ScenarioConfig *config, const char *dir,
+                          Error **errp)
+{
+    g_autofree char *backend = NULL;
+
+    if (!config->ram) {
+        return g_strdup("");
+    }
+    if (g_str_equal(config->ram, "memfd")) {
+        backend = g_strdup("memory-backend-memfd");
+    } else if (g_str_equal(config->ram, "hugepages")) {
+        backend = g_strdup("memory-backend-memfd,hugetlb=on");
+    } else if (g_str_equal(config->ram, "file")) {
+        /* A directory: each QEMU makes a file of its own, which nobody sees */
+        backend = g_strdup_printf("memory-backend-file,mem-path=%s", dir);
+    } else {
+        error_setg(errp, "RAM may be memfd, file or hugepages, not '%s'",
+                   config->ram);
+        return NULL;
+    }
+    return g_strdup_printf("-object %s,id=ram0,size=%dM,share=on "
+                           "-machine memory-backend=ram0 ", backend,
+                           config->memory_mib);
+}
+
+static char *scenario_local(const ScenarioConfig *config, const char *ram)
 {
     g_autofree char *kernel = g_shell_quote(config->kernel);
     g_autofree char *initrd = g_shell_quote(config->initrd);
 
     return g_strdup_printf(
-        "-display none -vga none -kernel %s -initrd %s -append "
+        "%s-display none -vga none -kernel %s -initrd %s -append "
         "'console=ttyS0 loglevel=5 panic=0 nokaslr random.trust_cpu=on "
         "colo.ip=" SANDBOX_GUEST_IP4 "/24 colo.ip6=" SANDBOX_GUEST_IP6 "/64 "
-        "%s'", kernel, initrd, config->append ?: "");
+        "%s'", ram, kernel, initrd, config->append ?: "");
 }
 
 typedef struct ShellRun {
@@ -163,6 +189,7 @@ bool scenario_prepare(Scenario *s, const PairRunOps *ops, void *opaque,
                       Error **errp)
 {
     PairRunConfig config;
+    g_autofree char *ram = NULL;
 
     if (strpbrk(s->dir, " ,\"'\\$")) {
         error_setg(errp, "the directory '%s' has a character with a meaning "
@@ -175,7 +202,11 @@ bool scenario_prepare(Scenario *s, const PairRunOps *ops, void *opaque,
         !make_disks(s, errp)) {
         return false;
     }
-    s->local = scenario_local(s->config);
+    ram = scenario_ram(s->config, s->dir, errp);
+    if (!ram) {
+        return false;
+    }
+    s->local = scenario_local(s->config, ram);
     config = (PairRunConfig) {
         .procedure = s->procedure, .vars = s->vars, .local = s->local,
         .qemu = s->config->qemu, .qemu_img = s->config->qemu_img,

@@ -31,6 +31,7 @@ typedef struct ScenarioConfig {
     const char *compare;     /* likewise */
     const char *accel;       /* tcg or kvm */
     const char *append;      /* to the kernel's command line; may be NULL */
+    const char *ram;         /* NULL, or "memfd", "file", "hugepages" */
     int smp;
     int memory_mib;
     int disk_mib;

@@ -10,6 +10,7 @@
 
 #include "qapi/qapi-types-colo.h"
 #include "qapi/qapi-types-migration.h"
+#include "qapi/qapi-types-run-state.h"
 
 /* What compares and filters are told */
 enum colo_event {
@@ -53,15 +54,20 @@ bool migration_incoming_colo_enabled(void);
 void colo_shutdown(void);
 
 /*
- * "stop" or "cont" (@run) on a guest that a checkpoint holds: true if that is
- * so, and will be done at the end of it.  With the BQL.
+ * vm_stop(@state) and "cont" on a guest that a checkpoint holds: true if that
+ * is so.  On P it is done at the end of it, on S the guest follows P's.  With
+ * the BQL.
  */
-bool colo_guest_defer(bool run);
+bool colo_guest_defer_stop(RunState state);
+bool colo_guest_defer_cont(void);
+
+/* S: run the guest after failover, unless P's stood still.  Main loop. */
+void colo_guest_go_on(void);
 
 /* Whether migration or a snapshot is out of question now, with the reason */
 bool colo_is_blocking(Error **errp);
 
-/* Whether COLO goes together with the other capabilities of @caps */
+/* Whether COLO, if it is in @caps, goes together with the others of them */
 bool colo_caps_check(const bool *caps, Error **errp);
 
 #endif

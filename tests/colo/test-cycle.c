@@ -14,6 +14,9 @@
 #include "sandbox.h"
 #include "scenario.h"
 
+/* What meson takes for "skipped" */
+#define EXIT_SKIPPED 77
+
 static ScenarioConfig config;
 static gboolean fresh;
 static const char *work_dir;
@@ -72,6 +75,23 @@ static void test_cycle(void)
     g_assert_true(report.fresh || !fresh);
 }
 
+/* Two of three QEMUs of a cycle live at a time. */
+static bool lacks_hugepages(void)
+{
+    const char *path = "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages";
+    int64_t wanted = 2 * config.memory_mib / 2 + 2;
+    g_autofree char *text = NULL;
+
+    if (g_strcmp0(config.ram, "hugepages") ||
+        (g_file_get_contents(path, &text, NULL, NULL) &&
+         g_ascii_strtoll(text, NULL, 10) >= wanted)) {
+        return false;
+    }
+    fprintf(stderr, "test-cycle: SKIPPED: %" PRId64 " free huge pages of 2 MiB "
+            "are needed: sysctl vm.nr_hugepages\n", wanted);
+    return true;
+}
+
 static int run(void *opaque, const char *dir)
 {
     work_dir = dir;
@@ -86,6 +106,9 @@ int main(int argc, char **argv)
         { "nic", 0, 0, G_OPTION_ARG_STRING, &config.nic, NULL, "" },
         { "compare", 0, 0, G_OPTION_ARG_STRING, &config.compare, NULL, "" },
         { "smp", 0, 0, G_OPTION_ARG_INT, &config.smp, NULL, "" },
+        { "memory", 0, 0, G_OPTION_ARG_INT, &config.memory_mib, NULL, "MIB" },
+        { "ram", 0, 0, G_OPTION_ARG_STRING, &config.ram,
+          "memfd, file or hugepages", "" },
         { "cycles", 0, 0, G_OPTION_ARG_INT, &config.cycles, NULL, "" },
         { "interval", 0, 0, G_OPTION_ARG_INT, &config.interval_ms, NULL, "" },
         { "fresh", 0, 0, G_OPTION_ARG_NONE, &fresh,
@@ -117,6 +140,9 @@ int main(int argc, char **argv)
         config.accel = getenv("COLO_ACCEL");
     }
 
+    if (lacks_hugepages()) {
+        return EXIT_SKIPPED;
+    }
     path = g_strdup_printf("/colo/cycle/%s/%s/%s/%d/%s", config.machine,
                            config.disk, config.nic, config.smp,
                            config.compare);

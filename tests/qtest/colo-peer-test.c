@@ -209,30 +209,175 @@ static void run_unfit(const void *opaque)
     alarm(0);
 }
 
-/* yank, out of band, then on alone */
-static void run_yank(const void *opaque)
-{
-    Survivor survivor = GPOINTER_TO_INT(opaque);
-    ColoProxy *proxy;
-    ColoPair *pair;
-    ColoSide *side;
+/* Where a checkpoint stands still; all of the protocol's phases */
+typedef struct {
+    const char *name;
+    ColoProxyWay way;
+    ColoMsgType type;
+    size_t bytes;
+} Phase;
 
-    alarm(CASE_SECONDS);
-    pair = start_through_proxy(&proxy);
-    side = survivor == PRIMARY ? pair->p : pair->s;
-    colo_side_ok(side, "{'execute': 'x-colo-set-peer-timeout', "
+static const Phase phases[] = {
+    { "stop", TO_S, COLO_MSG_STOP, 0 },
+    { "ram", TO_S, COLO_MSG_RAM, H + 5000 },
+    { "devices", TO_S, COLO_MSG_DEVICES, H + 100 },
+    { "committed", TO_P, COLO_MSG_COMMITTED, 0 },
+    { "running", TO_P, COLO_MSG_RUNNING, 0 },
+};
+
+/* Stops in that phase for as long as somebody wants; nobody times out. */
+static ColoPair *stand_still(const Phase *phase, ColoProxy **proxy)
+{
+    ColoPair *pair = start_through_proxy(proxy);
+    int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
+
+    colo_side_ok(pair->p, "{'execute': 'x-colo-set-peer-timeout', "
                  "'arguments': {'timeout': 3600000}}");
-    colo_proxy_arm(proxy, TO_S, COLO_MSG_DEVICES, H + 100, COLO_FREEZE);
+    colo_side_ok(pair->s, "{'execute': 'x-colo-set-peer-timeout', "
+                 "'arguments': {'timeout': 3600000}}");
+    colo_pair_request_checkpoint(pair);
+    colo_proxy_arm(*proxy, phase->way, phase->type, phase->bytes, COLO_FREEZE);
     colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
-    colo_side_await(pair->s, "STOP", colo_side_count(pair->s, "STOP") + 1,
-                    COLO_WAIT_MS);
-    colo_side_ok(side, "{'execute': 'yank', 'arguments': {'instances': "
-                 "[{'type': 'migration'}]}}");
-    colo_side_await(side, "COLO_LOST", 1, COLO_WAIT_MS);
-    go_on_alone(pair, survivor);
+    while (!colo_proxy_hit(*proxy)) {
+        answer(pair->p);
+        answer(pair->s);
+        if (g_get_monotonic_time() > end) {
+            colo_fail("%s was never sent", phase->name);
+        }
+    }
+    return pair;
+}
+
+static void finish(ColoPair *pair, ColoProxy *proxy)
+{
     colo_proxy_free(proxy);
     colo_pair_free(pair);
     alarm(0);
+}
+
+/* yank, out of band, then on alone */
+static void run_yank(const Phase *phase, Survivor survivor)
+{
+    ColoProxy *proxy;
+    ColoPair *pair = stand_still(phase, &proxy);
+    ColoSide *side = survivor == PRIMARY ? pair->p : pair->s;
+
+    colo_side_ok(side, "{'exec-oob': 'yank', 'arguments': {'instances': "
+                 "[{'type': 'migration'}]}}");
+    colo_side_await(side, "COLO_LOST", 1, COLO_WAIT_MS);
+    go_on_alone(pair, survivor);
+    finish(pair, proxy);
+}
+
+static void run_yank_p(const void *opaque)
+{
+    alarm(CASE_SECONDS);
+    run_yank(opaque, PRIMARY);
+}
+
+static void run_yank_s(const void *opaque)
+{
+    alarm(CASE_SECONDS);
+    run_yank(opaque, SECONDARY);
+}
+
+/* The one ends, politely and at once; the other goes on. */
+static void run_quit(const Phase *phase, Survivor survivor)
+{
+    ColoProxy *proxy;
+    ColoPair *pair = stand_still(phase, &proxy);
+    ColoSide *side = survivor == PRIMARY ? pair->p : pair->s;
+
+    colo_side_quit(survivor == PRIMARY ? pair->s : pair->p);
+    pair->p = side;
+    pair->s = NULL;
+    answer(side);
+    colo_side_ok(side, "{'execute': 'x-colo-lost-heartbeat'}");
+    colo_side_until(side, "query-colo-status", "mode", "none");
+    colo_side_until(side, "query-status", "status", "running");
+    colo_guest_check(side, pair->scratch);
+    finish(pair, proxy);
+}
+
+static void run_quit_p(const void *opaque)
+{
+    alarm(CASE_SECONDS);
+    run_quit(opaque, SECONDARY);
+}
+
+static void run_quit_s(const void *opaque)
+{
+    alarm(CASE_SECONDS);
+    run_quit(opaque, PRIMARY);
+}
+
+/* Commands for the guest in the middle of a checkpoint that never ends */
+static void run_commands_p(const void *opaque)
+{
+    ColoProxy *proxy;
+    ColoPair *pair;
+
+    alarm(CASE_SECONDS);
+    pair = stand_still(opaque, &proxy);
+    colo_side_ok(pair->p, "{'execute': 'stop'}");
+    colo_side_ok(pair->p, "{'execute': 'cont'}");
+    colo_side_ok(pair->p, "{'execute': 'stop'}");
+    answer(pair->p);
+    colo_side_ok(pair->p, "{'exec-oob': 'yank', 'arguments': {'instances': "
+                 "[{'type': 'migration'}]}}");
+    colo_side_await(pair->p, "COLO_LOST", 1, COLO_WAIT_MS);
+    colo_side_until(pair->p, "query-status", "status", "paused");
+    colo_side_kill(pair->s);
+    pair->s = NULL;
+    colo_side_ok(pair->p, "{'execute': 'x-colo-lost-heartbeat'}");
+    colo_side_until(pair->p, "query-migrate", "status", "completed");
+    colo_side_until(pair->p, "query-status", "status", "paused");
+    colo_side_ok(pair->p, "{'execute': 'cont'}");
+    colo_side_until(pair->p, "query-status", "status", "running");
+    colo_guest_check(pair->p, pair->scratch);
+    finish(pair, proxy);
+}
+
+/*
+ * On the secondary they must not disturb what is being loaded.  Where S knows
+ * of the checkpoint, its guest stands still, whatever it is told.
+ */
+static void run_commands_s(const void *opaque)
+{
+    const Phase *phase = opaque;
+    g_autofree char *status = NULL;
+    ColoProxy *proxy;
+    ColoPair *pair;
+
+    alarm(CASE_SECONDS);
+    pair = stand_still(phase, &proxy);
+    if (phase->way == TO_S && phase->bytes) {
+        colo_side_until(pair->s, "query-status", "status", "colo");
+        colo_side_ok(pair->s, "{'execute': 'cont'}");
+        colo_side_ok(pair->s, "{'execute': 'stop'}");
+        colo_side_ok(pair->s, "{'execute': 'cont'}");
+        status = colo_side_ask(pair->s, "status", "{'execute': 'query-status'}");
+        g_assert_cmpstr(status, ==, "colo");
+    } else {
+        colo_side_until(pair->s, "query-status", "status", "running");
+        colo_side_ok(pair->s, "{'execute': 'stop'}");
+        colo_side_ok(pair->s, "{'execute': 'cont'}");
+    }
+    colo_side_ok(pair->s, "{'exec-oob': 'yank', 'arguments': {'instances': "
+                 "[{'type': 'migration'}]}}");
+    colo_side_await(pair->s, "COLO_LOST", 1, COLO_WAIT_MS);
+    go_on_alone(pair, SECONDARY);
+    finish(pair, proxy);
+}
+
+static void add_phases(const char *what, void (*run)(const void *))
+{
+    for (int i = 0; i < ARRAY_SIZE(phases); i++) {
+        g_autofree char *path = g_strdup_printf("colo-peer/%s/%s", what,
+                                                phases[i].name);
+
+        qtest_add_data_func(path, &phases[i], run);
+    }
 }
 
 int main(int argc, char **argv)
@@ -251,8 +396,11 @@ int main(int argc, char **argv)
     qtest_add_data_func("colo-peer/unfit/begin", GSIZE_TO_POINTER(0), run_unfit);
     qtest_add_data_func("colo-peer/unfit/middle", GSIZE_TO_POINTER(5000),
                         run_unfit);
-    qtest_add_data_func("colo-peer/yank/s", GINT_TO_POINTER(SECONDARY),
-                        run_yank);
-    qtest_add_data_func("colo-peer/yank/p", GINT_TO_POINTER(PRIMARY), run_yank);
+    add_phases("yank/p", run_yank_p);
+    add_phases("yank/s", run_yank_s);
+    add_phases("quit/p", run_quit_p);
+    add_phases("quit/s", run_quit_s);
+    add_phases("commands/p", run_commands_p);
+    add_phases("commands/s", run_commands_s);
     return g_test_run();
 }

@@ -394,7 +394,8 @@ ColoSide *colo_side_start(const char *name, const char *dir,
     s->pid = cred.pid;
     qtest_add_abrt_handler(side_abort, s);
     sides = g_slist_append(sides, s);
-    colo_side_ok(s, "{'execute': 'qmp_capabilities'}");
+    colo_side_ok(s, "{'execute': 'qmp_capabilities', "
+                 "'arguments': {'enable': ['oob']}}");
     return s;
 }
 

@@ -27,11 +27,19 @@ expect_error(ColoSide *side, const char *part, const char *fmt, ...)
     answer = colo_side_vtry(side, COLO_ANSWER_MS, fmt, ap);
     va_end(ap);
     error = answer ? qdict_get_qdict(answer, "error") : NULL;
-    if (!error || !strstr(qdict_get_str(error, "desc"), part)) {
+    if (!error || !strcasestr(qdict_get_str(error, "desc"), part)) {
         colo_fail("no error about \"%s\", but \"%s\"", part,
                   error ? qdict_get_str(error, "desc") : "none");
     }
     qobject_unref(answer);
+}
+
+static bool side_runs(ColoSide *side)
+{
+    g_autofree char *status = colo_side_ask(side, "status",
+                                            "{'execute': 'query-status'}");
+
+    return g_str_equal(status, "running");
 }
 
 static void checkpoint_now(ColoPair *pair)
@@ -91,6 +99,43 @@ static void test_stop_stays(void)
     colo_pair_free(pair);
 }
 
+/* The primary vanishes; the secondary says this about its guest then. */
+static void take_over(ColoPair *pair, const char *status)
+{
+    colo_side_kill(pair->p);
+    pair->p = pair->s;
+    pair->s = NULL;
+    colo_side_ok(pair->p, "{'execute': 'x-colo-lost-heartbeat'}");
+    colo_side_until(pair->p, "query-colo-status", "mode", "none");
+    colo_side_until(pair->p, "query-status", "status", status);
+}
+
+static void go_on(ColoPair *pair)
+{
+    colo_side_ok(pair->p, "{'execute': 'cont'}");
+    colo_side_until(pair->p, "query-status", "status", "running");
+    colo_guest_check(pair->p, pair->scratch);
+    colo_pair_free(pair);
+}
+
+/* A guest that a user has stopped stands still on the survivor, too. */
+static void test_stop_survives(void)
+{
+    ColoPair *pair = colo_pair_start(COLO_NO_DISK, COLO_NO_TIMER);
+    g_autofree char *status = NULL;
+
+    checkpoint_now(pair);
+    colo_side_ok(pair->p, "{'execute': 'stop'}");
+    colo_side_until(pair->s, "query-status", "status", "colo");
+    checkpoint_now(pair);
+    /* Its guest follows the primary's, not this */
+    colo_side_ok(pair->s, "{'execute': 'cont'}");
+    status = colo_side_ask(pair->s, "status", "{'execute': 'query-status'}");
+    g_assert_cmpstr(status, ==, "colo");
+    take_over(pair, "paused");
+    go_on(pair);
+}
+
 /* "stop" and "cont" over and over, while the timer makes checkpoints */
 static void test_stop_storm(void)
 {
@@ -133,6 +178,171 @@ static void test_panic(void)
     colo_side_until(pair->s, "query-status", "status", "running");
     colo_pair_fail_over_to_secondary(pair);
     colo_pair_free(pair);
+}
+
+typedef void GuestAct(ColoSide *side);
+
+static void act_panic(ColoSide *side)
+{
+    colo_side_hmp(side, "o /b 0x505 1");
+}
+
+/* The ib700's shortest time is none */
+static void act_watchdog(ColoSide *side)
+{
+    colo_side_hmp(side, "o /b 0x443 0xf");
+}
+
+/* PIIX4: the I/O ports of its power management, then PM1 control */
+static void power_management(ColoSide *side, unsigned control)
+{
+    colo_side_hmp(side, "o /w 0xcf8 0x80000b40");
+    colo_side_hmp(side, "o /w 0xcfc 0xb001");
+    colo_side_hmp(side, "o /w 0xcf8 0x80000b80");
+    colo_side_hmp(side, "o /b 0xcfc 1");
+    colo_side_hmp(side, "o /h 0xb004 0x%x", control);
+}
+
+static void act_power_off(ColoSide *side)
+{
+    power_management(side, 0x2000);
+}
+
+static void act_sleep(ColoSide *side)
+{
+    power_management(side, 0x2400);
+}
+
+static ColoPair *start_with(const char *machine, int64_t delay_ms)
+{
+    ColoPair *pair = colo_pair_new(machine, COLO_NO_DISK, delay_ms);
+
+    colo_pair_add_secondary(pair, "");
+    colo_pair_replicate(pair);
+    return pair;
+}
+
+/*
+ * A guest that brings itself to an end is found so by its user, whenever that
+ * happens: not one of these stops is lost in a checkpoint.
+ */
+static void stop_over_and_over(ColoPair *pair, GuestAct *act,
+                               const char *status)
+{
+    for (int i = 0; i < 40; i++) {
+        act(pair->p);
+        colo_side_until(pair->p, "query-status", "status", status);
+        colo_side_ok(pair->p, "{'execute': 'cont'}");
+        colo_side_until(pair->p, "query-status", "status", "running");
+    }
+    colo_pair_checkpoints(pair, 3);
+}
+
+static void test_panic_storm(void)
+{
+    ColoPair *pair = start_with("pc -device pvpanic -action panic=pause", 5);
+
+    stop_over_and_over(pair, act_panic, "guest-panicked");
+    colo_pair_fail_over_to_secondary(pair);
+    colo_pair_free(pair);
+}
+
+static void test_watchdog(void)
+{
+    ColoPair *pair = start_with("pc -device ib700 -action watchdog=pause", 5);
+
+    stop_over_and_over(pair, act_watchdog, "watchdog");
+    /* The secondary's is of no account */
+    act_watchdog(pair->s);
+    colo_pair_checkpoints(pair, 3);
+    colo_pair_set_delay(pair, COLO_NO_TIMER);
+    act_watchdog(pair->p);
+    colo_side_until(pair->p, "query-status", "status", "watchdog");
+    colo_side_until(pair->s, "query-status", "status", "colo");
+    checkpoint_now(pair);
+    take_over(pair, "paused");
+    go_on(pair);
+}
+
+/* The guest turns itself off, and QEMU is to stay (-no-shutdown). */
+static void test_shutdown(void)
+{
+    ColoPair *pair = start_with("pc -action shutdown=pause", 5);
+
+    for (int i = 0; i < 20; i++) {
+        act_power_off(pair->p);
+        colo_side_until(pair->p, "query-status", "status", "shutdown");
+        colo_side_ok(pair->p, "{'execute': 'system_reset'}");
+        colo_side_until(pair->p, "query-status", "status", "prelaunch");
+        colo_side_ok(pair->p, "{'execute': 'cont'}");
+        colo_side_until(pair->p, "query-status", "status", "running");
+    }
+    act_power_off(pair->s);
+    colo_pair_checkpoints(pair, 3);
+    colo_pair_set_delay(pair, COLO_NO_TIMER);
+    act_power_off(pair->p);
+    colo_side_until(pair->p, "query-status", "status", "shutdown");
+    colo_side_until(pair->s, "query-status", "status", "colo");
+    checkpoint_now(pair);
+    take_over(pair, "paused");
+    colo_pair_free(pair);
+}
+
+/* ACPI S3, and awake again; each time the guest is reset. */
+static void test_sleep(void)
+{
+    ColoPair *pair = start_with("pc", 5);
+
+    for (int i = 0; i < 20; i++) {
+        act_sleep(pair->p);
+        colo_side_until(pair->p, "query-status", "status", "suspended");
+        colo_side_ok(pair->p, "{'execute': 'stop'}");
+        colo_side_ok(pair->p, "{'execute': 'cont'}");
+        act_sleep(pair->s);
+        colo_side_until(pair->p, "query-status", "status", "suspended");
+        do {
+            QDict *answer = colo_side_try(pair->p, COLO_ANSWER_MS,
+                                          "{'execute': 'system_wakeup'}");
+
+            /* An error during a checkpoint */
+            g_assert_nonnull(answer);
+            qobject_unref(answer);
+            g_usleep(1000);
+        } while (!side_runs(pair->p));
+    }
+    colo_pair_checkpoints(pair, 3);
+    take_over(pair, "running");
+    colo_pair_free(pair);
+}
+
+/*
+ * werror=stop, and a disk that is full once.  The primary's guest stands, and
+ * keeps the request; so does the secondary, which tries it again.
+ */
+static void test_io_error(void)
+{
+    const char *machine = "pc -drive if=ide,index=2,driver=raw,werror=stop,"
+        "file.driver=blkdebug,file.image.driver=null-co,"
+        "file.inject-error.0.event=none,file.inject-error.0.iotype=write,"
+        "file.inject-error.0.errno=28,file.inject-error.0.once=on";
+    ColoPair *pair = start_with(machine, COLO_NO_TIMER);
+    int i;
+
+    checkpoint_now(pair);
+    /* One sector, PIO, the second channel: count, LBA mode, WRITE SECTORS */
+    colo_side_hmp(pair->p, "o /b 0x172 1");
+    colo_side_hmp(pair->p, "o /b 0x176 0xe0");
+    colo_side_hmp(pair->p, "o /b 0x177 0x30");
+    for (i = 0; i < 256; i++) {
+        colo_side_hmp(pair->p, "o /h 0x170 0x%x", i);
+    }
+    colo_side_until(pair->p, "query-status", "status", "io-error");
+    colo_side_until(pair->s, "query-status", "status", "colo");
+    checkpoint_now(pair);
+    colo_side_until(pair->p, "query-status", "status", "io-error");
+    /* The survivor's disk may be well: it runs.  This one is full as well. */
+    take_over(pair, "io-error");
+    go_on(pair);
 }
 
 /* Resets while checkpoints are made */
@@ -185,11 +395,36 @@ static void expect_capability(ColoSide *side, const char *cap)
                  "{'capability': %s, 'state': true}]}}", cap);
 }
 
+/* savevm, on either side */
+static void test_savevm(void)
+{
+    ColoPair *pair = colo_pair_start(COLO_DISK, COLO_NO_TIMER);
+    ColoSide *sides[] = { pair->p, pair->s };
+
+    for (int i = 0; i < ARRAY_SIZE(sides); i++) {
+        QDict *answer = colo_side_try(sides[i], COLO_ANSWER_MS,
+                                      "{'execute': 'human-monitor-command', "
+                                      "'arguments': {'command-line': "
+                                      "'savevm a'}}");
+
+        g_assert_nonnull(answer);
+        if (!strstr(qdict_get_try_str(answer, "return") ?: "",
+                    "COLO is active")) {
+            colo_fail("savevm says: %s", qdict_get_try_str(answer, "return"));
+        }
+        qobject_unref(answer);
+    }
+    checkpoint_now(pair);
+    colo_pair_fail_over_to_secondary(pair);
+    colo_pair_free(pair);
+}
+
 /* What bypasses COLO is refused, what does not is taken. */
 static void test_capabilities(void)
 {
     static const char *const refused[] = {
         "multifd", "compress", "xbzrle", "postcopy-ram", "x-ignore-shared",
+        "background-snapshot", "rdma-pin-all", "block",
     };
     ColoPair *pair = colo_pair_new("pc", COLO_NO_DISK, COLO_NO_TIMER);
 
@@ -269,8 +504,15 @@ typedef struct {
 
 static const StateCase cases[] = {
     { "stop-stays", test_stop_stays },
+    { "stop-survives", test_stop_survives },
     { "stop-storm", test_stop_storm },
     { "panic", test_panic },
+    { "panic-storm", test_panic_storm },
+    { "watchdog", test_watchdog },
+    { "shutdown", test_shutdown },
+    { "sleep", test_sleep },
+    { "io-error", test_io_error },
+    { "savevm", test_savevm },
     { "reset", test_reset },
     { "refused-commands", test_refused_commands },
     { "capabilities", test_capabilities },

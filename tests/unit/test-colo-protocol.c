@@ -171,7 +171,8 @@ static void test_header(void)
           "ERROR" },
         { COLO_MSG_MAGIC, COLO_MSG_DEVICES, 0, 0, "DEVICES" },
         { COLO_MSG_MAGIC, COLO_MSG_DEVICES, 1, COLO_DEVICES_MAX, NULL },
-        { COLO_MSG_MAGIC, COLO_MSG_DEVICES, 2, 1, "unknown flags 0x2" },
+        { COLO_MSG_MAGIC, COLO_MSG_DEVICES, 2, 1, NULL },
+        { COLO_MSG_MAGIC, COLO_MSG_DEVICES, 4, 1, "unknown flags 0x4" },
         { COLO_MSG_MAGIC, COLO_MSG_DEVICES, 0, COLO_DEVICES_MAX + 1,
           "DEVICES" },
     };

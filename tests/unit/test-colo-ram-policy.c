@@ -153,6 +153,7 @@ static void sim_epoch(Sim *sim, ColoPolicy *p, int64_t *now, int64_t us,
             unsent -= pages;
             sim->sent += pages;
             colo_policy_sent(p, *now, cost, pages, unsent == 0);
+            colo_policy_taken(p, cost, pages);
         }
         if (*now >= trigger) {
             colo_policy_stop(p);
@@ -210,7 +211,10 @@ static void test_policy_rates(void)
     }
 }
 
-/* An idle guest is left in peace, and so is one that can't be kept up with */
+/*
+ * An idle guest is left in peace but for one look, and so is one that can't be
+ * kept up with
+ */
 static void test_policy_no_help(void)
 {
     Sim idle = { .rate = mb_per_s(0.2), .page_us = 3, .sync_us = 200 };
@@ -219,7 +223,7 @@ static void test_policy_no_help(void)
 
     colo_policy_init(&p, PAGE_SIZE);
     sim_run(&idle, &p, 40, 500000);
-    g_assert_cmpuint(idle.syncs, ==, 0);
+    g_assert_cmpuint(idle.syncs, <=, 1);
 
     colo_policy_init(&p, PAGE_SIZE);
     sim_run(&fast, &p, 40, 100000);
@@ -235,8 +239,11 @@ static void test_policy_change(void)
 
     colo_policy_init(&p, PAGE_SIZE);
     sim_run(&sim, &p, 10, 200000);
-    g_assert_cmpuint(sim.syncs, ==, 0);
+    g_assert_cmpuint(sim.syncs, <=, 1);
+    /* It is noticed in the very epoch in which it begins */
     sim.rate = mb_per_s(100);
+    sim_run(&sim, &p, 1, 200000);
+    g_assert_cmpuint(sim.left, <, 0.5 * sim_dirty(&sim, 200000));
     sim_run(&sim, &p, 10, 200000);
     g_assert_cmpuint(sim.left, <, 0.2 * sim_dirty(&sim, 200000));
     sim.rate = mb_per_s(6000);
@@ -256,7 +263,7 @@ static void test_policy_channel(void)
     colo_policy_init(&p, PAGE_SIZE);
     sim_run(&sim, &p, 20, 200000);
     g_assert_cmpuint(sim.left, <, 0.2 * sim_dirty(&sim, 200000));
-    colo_policy_sent(&p, 0, 100000, 16, false);
+    colo_policy_taken(&p, 100000, 16);
     sim_run(&sim, &p, 2, 200000);
     g_assert_cmpuint(sim.left, <, 0.2 * sim_dirty(&sim, 200000));
 

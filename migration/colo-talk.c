@@ -1,0 +1,130 @@
+/*
+ * The primary's side of the conversation with its secondary
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/timer.h"
+#include "colo-stats.h"
+#include "colo-talk.h"
+
+static int64_t now_ns(void)
+{
+    return qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+}
+
+static bool said(ColoTalk *t, bool ok)
+{
+    t->said_ns = now_ns();
+    return ok;
+}
+
+bool colo_talk_say(ColoTalk *t, ColoMsgType type, Error **errp)
+{
+    if (type == COLO_MSG_ALIVE && !++t->asked) {
+        t->asked++;             /* 0 is nobody's number */
+        t->answered++;
+    }
+    return said(t, colo_link_send(&t->link, type, errp));
+}
+
+bool colo_talk_hello(ColoTalk *t, Error **errp)
+{
+    return said(t, colo_link_hello(&t->link, errp));
+}
+
+bool colo_talk_flush(ColoTalk *t, Error **errp)
+{
+    return said(t, colo_link_flush(&t->link, errp));
+}
+
+bool colo_talk_answered(const ColoTalk *t, unsigned asked)
+{
+    return (int)(t->answered - asked) >= 0;
+}
+
+/* ALIVE, where the protocol lets us */
+static bool say_alive(ColoTalk *t, Error **errp)
+{
+    switch (t->link.session.state) {
+    case COLO_SESSION_STARTING:
+    case COLO_SESSION_READY:
+    case COLO_SESSION_LOADING:
+        if (now_ns() - t->said_ns >= COLO_ALIVE_NS) {
+            return colo_talk_say(t, COLO_MSG_ALIVE, errp);
+        }
+        return true;
+    default:
+        return true;
+    }
+}
+
+static void heard(ColoTalk *t, const ColoMsg *msg)
+{
+    if (msg->type == COLO_MSG_RUNNING) {
+        colo_stats_set_state(COLO_STATE_PROTECTED, NULL);
+    } else if (msg->type == COLO_MSG_ALIVE && t->answered != t->asked) {
+        t->answered++;
+    }
+}
+
+/* All that the secondary has said so far; that it may be silent for long */
+static bool hear(ColoTalk *t, Error **errp)
+{
+    uint64_t before = colo_channel_received(t->link.channel);
+    uint32_t timeout_ms = colo_channel_get_timeout();
+    ColoMsg msg;
+    int ret;
+
+    while ((ret = colo_link_poll(&t->link, &msg, errp)) > 0) {
+        heard(t, &msg);
+    }
+    if (ret < 0) {
+        return false;
+    }
+    if (colo_channel_received(t->link.channel) != before) {
+        t->heard_ns = now_ns();
+    } else if (now_ns() - t->heard_ns > timeout_ms * 1000000LL) {
+        error_setg(errp, "the secondary has been silent for %u ms, while "
+                   "in state %s", timeout_ms,
+                   colo_session_state_name(t->link.session.state));
+        return false;
+    }
+    return true;
+}
+
+bool colo_talk_attend(ColoTalk *t, int64_t ns, Error **errp)
+{
+    int64_t silent_ns = t->heard_ns - now_ns() +
+                        colo_channel_get_timeout() * 1000000LL;
+
+    colo_channel_wait(t->link.channel, MAX(0, MIN(ns, silent_ns)));
+    return !t->over(errp) && hear(t, errp) && say_alive(t, errp);
+}
+
+bool colo_talk_await(ColoTalk *t, ColoSessionState state, Error **errp)
+{
+    t->heard_ns = now_ns();
+    while (t->link.session.state != state) {
+        if (!colo_talk_attend(t, COLO_ALIVE_NS, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool colo_talk_await_commit(ColoTalk *t, Error **errp)
+{
+    uint64_t epoch = t->link.session.epoch;
+
+    t->heard_ns = now_ns();
+    while (t->link.session.epoch == epoch) {
+        if (!colo_talk_attend(t, COLO_ALIVE_NS, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
