@@ -414,6 +414,7 @@ static void end(Secondary *s, Error *error)
 void colo_secondary_run(MigrationIncomingState *mis)
 {
     g_autofree Secondary *s = g_new0(Secondary, 1);
+    Object *migration = OBJECT(migrate_get_current());
     Error *error = NULL;
 
     s->mis = mis;
@@ -421,6 +422,8 @@ void colo_secondary_run(MigrationIncomingState *mis)
     failover_init_state();
     colo_stats_start(COLO_MODE_SECONDARY);
     qemu_mutex_lock_iothread();
+    /* Loading asks it for capabilities, also while QEMU ends */
+    object_ref(migration);
     guest = SECONDARY_WHOLE;
     guest_stays_stopped = false;
     migrate_set_state(&mis->state, MIGRATION_STATUS_ACTIVE,
@@ -432,6 +435,7 @@ void colo_secondary_run(MigrationIncomingState *mis)
     }
     end(s, error);
     qemu_sem_destroy(&mis->colo_incoming_sem);
+    object_unref(migration);
 }
 
 /* The requests of the main loop */

@@ -30,7 +30,6 @@
 #include "qom/object.h"
 #include "migration/colo.h"
 #include "net/net.h"
-#include "sysemu/runstate.h"
 #include "colo-channel.h"
 #include "colo-epoch.h"
 #include "colo-filter.h"
@@ -72,15 +71,14 @@ static void redirector_in_opened(void *opaque)
 }
 
 /*
- * Not faster than the NIC takes them, as a tap: of what is queued for a NIC,
- * most models throw away what does not fit into their ring when it is flushed,
- * and what S's guest lost but P's did not nobody sends again.  Before the first
- * checkpoint all goes into that queue, which the checkpoint empties.
+ * In COLO, not faster than the NIC takes them, as a tap: of what is queued for
+ * a NIC, most models throw away what does not fit into their ring when it is
+ * flushed, and what S's guest lost but P's did not nobody sends again.  Before
+ * the first epoch all goes into that queue, which the checkpoint empties.
  */
 static bool guest_takes(FilterRedirector *s)
 {
-    return runstate_check(RUN_STATE_INMIGRATE) ||
-           qemu_can_send_packet(NETFILTER(s)->netdev);
+    return !colo_epoch_get() || qemu_can_send_packet(NETFILTER(s)->netdev);
 }
 
 static bool redirector_in_ready(void *opaque)

@@ -38,7 +38,6 @@ static GString *passed;         /* frames, and to whom */
 static int purges;
 static int requests;
 static bool running;
-static bool inmigrate;          /* not yet */
 static bool nic_full;
 static VMChangeStateHandler *vm_change;
 static void *vm_change_opaque;
@@ -70,12 +69,6 @@ bool colo_checkpoint_request(void)
 bool runstate_is_running(void)
 {
     return running;
-}
-
-bool runstate_check(RunState state)
-{
-    g_assert_cmpint(state, ==, RUN_STATE_INMIGRATE);
-    return inmigrate;
 }
 
 int qemu_can_send_packet(NetClientState *nc)
@@ -156,7 +149,7 @@ static void filter_new(const char *type, const char *property,
     written = g_string_new("");
     purges = requests = 0;
     running = true;
-    inmigrate = nic_full = false;
+    nic_full = false;
     colo_epoch_set(0);
     colo_frame_reader_init(&reader, false);
     chardev = qemu_chr_new("chr", address, NULL);
@@ -540,10 +533,9 @@ static void test_in_nic_full_at_checkpoint(void)
 }
 
 /* No guest has run yet: the first checkpoint empties the NIC's queue */
-static void test_in_inmigrate(void)
+static void test_in_before_colo(void)
 {
     in_new(NET_FILTER_DIRECTION_TX);
-    inmigrate = true;
     set_running(false);
     peer_send("a");
     expect_passed("guest:a ");
@@ -640,7 +632,7 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/filters/in/nic-full", test_in_nic_full);
     g_test_add_func("/colo/filters/in/nic-full-at-checkpoint",
                     test_in_nic_full_at_checkpoint);
-    g_test_add_func("/colo/filters/in/inmigrate", test_in_inmigrate);
+    g_test_add_func("/colo/filters/in/before-colo", test_in_before_colo);
     g_test_add_func("/colo/filters/in/unnumbered", test_in_unnumbered);
     g_test_add_func("/colo/filters/in/netdev", test_in_netdev);
     g_test_add_func("/colo/filters/in/failover", test_in_failover);
