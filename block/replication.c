@@ -79,7 +79,7 @@ static bool open_primary(BDRVReplicationState *s, QemuOpts *opts, Error **errp)
     uint64_t timeout = qemu_opt_get_number(opts, OPT_TIMEOUT, TIMEOUT_MS);
     int flush = qapi_enum_parse(&ReplicationFlush_lookup,
                                 qemu_opt_get(opts, OPT_FLUSH),
-                                REPLICATION_FLUSH_BACKGROUND, errp);
+                                REPLICATION_FLUSH_ORDERED, errp);
 
     if (flush < 0 || !refuse_options(opts, "primary", others, errp)) {
         return false;

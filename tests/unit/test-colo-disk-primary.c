@@ -58,6 +58,12 @@ static BlockBackend *open_primary(void)
     return open_with_timeout(TIMEOUT_MS);
 }
 
+static BlockBackend *open_background(void)
+{
+    flush_mode = "background";
+    return open_primary();
+}
+
 static BlockStatsSpecificReplication stats(void)
 {
     BlockStatsSpecific *s =
@@ -134,7 +140,6 @@ static void test_forward(void)
     BlockBackend *blk;
     const FaultLog *log;
 
-    flush_mode = "ordered";
     blk = open_primary();
     log = fault_log("remote");
 
@@ -160,7 +165,7 @@ static void test_forward(void)
 /* Flushes are no part of that: one for many, and nobody waits for it */
 static void test_background(void)
 {
-    BlockBackend *blk = open_primary();
+    BlockBackend *blk = open_background();
     const FaultLog *log = fault_log("remote");
     int i;
 
@@ -185,7 +190,7 @@ static void test_background(void)
 /* In a drained section nothing is sent; afterwards what is owed is */
 static void test_background_drain(void)
 {
-    BlockBackend *blk = open_primary();
+    BlockBackend *blk = open_background();
     const FaultLog *log = fault_log("remote");
     int64_t begin = now_ms();
 
@@ -204,7 +209,7 @@ static void test_background_drain(void)
 /* The disk there cannot be flushed: the pair is lost, the guest is not told */
 static void test_background_fault(const void *opaque)
 {
-    BlockBackend *blk = open_primary();
+    BlockBackend *blk = open_background();
 
     fault_set("remote", FAULT_FLUSH, GPOINTER_TO_INT(opaque));
     g_assert_cmpint(blk_flush(blk), ==, 0);
@@ -267,7 +272,6 @@ static void test_fault(const void *opaque)
     BlockBackend *blk;
     int ret = -1;
 
-    flush_mode = "ordered";
     blk = open_primary();
     fault_set("remote", op, error);
     switch (op) {
@@ -363,7 +367,7 @@ static void test_early(void)
     g_assert_cmpint(blk_flush(blk), ==, 0);
     replication_start_all(REPLICATION_MODE_PRIMARY, &error_abort);
     g_assert_cmpint(on_disk(0), ==, 0xd1);
-    g_assert_cmpint(stats().sent_requests, ==, 1);
+    g_assert_cmpint(stats().sent_requests, ==, 2);
     blk_unref(blk);
 }
 
