@@ -19,13 +19,13 @@
  * Order: requests start in the order of their submission.  One that overlaps
  * another under way waits for it.
  *
- * Flushes: what has arrived survives the death of either process, and of the
- * primary's host; and a secondary that takes over flushes its disk before its
- * guest's next flush is acknowledged.  So a flush there matters only when the
- * power of both hosts fails, and then the primary's disk has everything.  Hence
- * one flush is sent for all of the guest's in FLUSH_MS, and no write waits for
- * it.  With flush=ordered each is sent, waits for all before it and is waited
- * for: the secondary's disk alone then is what a disk may be after a power cut.
+ * Flushes: each is sent, waits for all before it and is waited for.  So the
+ * secondary's disk alone, after both hosts or both processes have failed at once
+ * (an image may have a part in the memory of its process), is what a disk may be
+ * after a power cut.  A secondary that takes over needs none of that: it flushes
+ * its disk before its guest's next flush is acknowledged.  With flush=background
+ * one is sent for all of the guest's in FLUSH_MS, and no write waits for it;
+ * after both have failed, the primary's disk alone then has everything.
  *
  * Bounds: BYTES_MAX and REQUESTS_MAX; a request that has not been answered
  * within the time-out, counted from its submission, ends it all: the connection
