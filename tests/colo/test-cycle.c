@@ -11,48 +11,21 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
-#include "sandbox.h"
 #include "scenario.h"
+#include "system.h"
 
 /* What meson takes for "skipped" */
 #define EXIT_SKIPPED 77
 
 static ScenarioConfig config;
 static gboolean fresh;
-static const char *work_dir;
-
-static const char *required(const char *variable)
-{
-    const char *value = getenv(variable);
-
-    if (!value || access(value, R_OK)) {
-        fprintf(stderr, "test-cycle: %s must name a file: %s\n", variable,
-                value ? strerror(errno) : "it is not set");
-        exit(EXIT_FAILURE);
-    }
-    return value;
-}
-
-static void print_dump(void)
-{
-    g_autofree char *path = g_strdup_printf("%s/dump.txt", work_dir);
-    g_autofree char *text = NULL;
-    g_auto(GStrv) lines = NULL;
-
-    if (g_file_get_contents(path, &text, NULL, NULL)) {
-        lines = g_strsplit(text, "\n", -1);
-        for (int i = 0; lines[i]; i++) {
-            printf("# %s\n", lines[i]);
-        }
-    }
-}
 
 static void test_cycle(void)
 {
     Timeline *timeline = timeline_new(TIMELINE_TAP);
     ScenarioReport report;
     Error *err = NULL;
-    bool ok = scenario_run(&config, timeline, work_dir, &report, &err);
+    bool ok = scenario_run(&config, timeline, system_dir(), &report, &err);
 
     timeline_event(timeline, "report", "%" PRIu64 " records, longest gap "
                    "%.0f ms, failover %.0f ms, %" PRIu64 " checkpoints",
@@ -60,7 +33,7 @@ static void test_cycle(void)
                    report.checkpoints);
     timeline_free(timeline);
     if (!ok) {
-        print_dump();
+        system_print_dump("dump.txt");
         g_test_message("%s", error_get_pretty(err));
         printf("# FAILED: %s\n", error_get_pretty(err));
         error_free(err);
@@ -92,12 +65,6 @@ static bool lacks_hugepages(void)
     return true;
 }
 
-static int run(void *opaque, const char *dir)
-{
-    work_dir = dir;
-    return g_test_run();
-}
-
 int main(int argc, char **argv)
 {
     GOptionEntry entries[] = {
@@ -116,30 +83,14 @@ int main(int argc, char **argv)
           "the first failover", NULL },
         { }
     };
-    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
-    g_autoptr(GError) gerr = NULL;
     g_autofree char *path = NULL;
-    Error *err = NULL;
-    int status;
 
     g_test_init(&argc, &argv, NULL);
     scenario_defaults(&config);
     config.dwell_ms = 2500;
     config.cycles = 3;
-    g_option_context_add_main_entries(context, entries, NULL);
-    if (!g_option_context_parse(context, &argc, &argv, &gerr)) {
-        fprintf(stderr, "test-cycle: %s\n", gerr->message);
-        return EXIT_FAILURE;
-    }
+    system_options(&config, entries, &argc, &argv);
     config.busy = !fresh; /* a busy guest causes checkpoints */
-    config.qemu = required("COLO_QEMU");
-    config.qemu_img = required("COLO_QEMU_IMG");
-    config.kernel = required("COLO_KERNEL");
-    config.initrd = required("COLO_INITRD");
-    if (getenv("COLO_ACCEL")) {
-        config.accel = getenv("COLO_ACCEL");
-    }
-
     if (lacks_hugepages()) {
         return EXIT_SKIPPED;
     }
@@ -147,11 +98,5 @@ int main(int argc, char **argv)
                            config.disk, config.nic, config.smp,
                            config.compare);
     g_test_add_func(path, test_cycle);
-    status = sandbox_run("colo-cycle", false, run, NULL, &err);
-    if (status < 0) {
-        fprintf(stderr, "test-cycle: %s\n", error_get_pretty(err));
-        error_free(err);
-        return EXIT_FAILURE;
-    }
-    return status;
+    return system_run("colo-cycle");
 }

@@ -17,7 +17,7 @@
 #include "bench-guest.h"
 #include "net-flows.h"
 #include "net-wire.h"
-#include "sandbox.h"
+#include "system.h"
 
 #define STR_(x) #x
 #define STR(x) STR_(x)
@@ -30,7 +30,6 @@
 #define ALIVE_MS (60 * 1000)
 
 static ScenarioConfig config;
-static const char *work_dir;
 
 typedef struct Life {
     Timeline *timeline;
@@ -93,7 +92,7 @@ static bool disturb(Life *life, Error **errp)
 
 static bool play(Life *life, Error **errp)
 {
-    g_autofree char *dir = g_strdup_printf("%s/pair", work_dir);
+    g_autofree char *dir = g_strdup_printf("%s/pair", system_dir());
 
     life->wire = net_wire_new(errp);
     if (!life->wire) {
@@ -112,20 +111,6 @@ static bool play(Life *life, Error **errp)
            disturb(life, errp);
 }
 
-static void print_dump(void)
-{
-    g_autofree char *path = g_strdup_printf("%s/pair/dump.txt", work_dir);
-    g_autofree char *text = NULL;
-    g_auto(GStrv) lines = NULL;
-
-    if (g_file_get_contents(path, &text, NULL, NULL)) {
-        lines = g_strsplit(text, "\n", -1);
-        for (int i = 0; lines[i]; i++) {
-            printf("# %s\n", lines[i]);
-        }
-    }
-}
-
 static void test_net(void)
 {
     Life life = { .timeline = timeline_new(TIMELINE_TAP) };
@@ -135,7 +120,7 @@ static void test_net(void)
         if (life.guest) {
             bench_guest_dump(life.guest);
         }
-        print_dump();
+        system_print_dump("pair/dump.txt");
         printf("# FAILED: %s\n", error_get_pretty(err));
         error_free(err);
         g_test_fail();
@@ -149,24 +134,6 @@ static void test_net(void)
     timeline_free(life.timeline);
 }
 
-static const char *required(const char *variable)
-{
-    const char *value = getenv(variable);
-
-    if (!value || access(value, R_OK)) {
-        fprintf(stderr, "test-net: %s must name a file: %s\n", variable,
-                value ? strerror(errno) : "it is not set");
-        exit(EXIT_FAILURE);
-    }
-    return value;
-}
-
-static int run(void *opaque, const char *dir)
-{
-    work_dir = dir;
-    return g_test_run();
-}
-
 int main(int argc, char **argv)
 {
     GOptionEntry entries[] = {
@@ -175,36 +142,15 @@ int main(int argc, char **argv)
         { "compare", 0, 0, G_OPTION_ARG_STRING, &config.compare, NULL, "" },
         { }
     };
-    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
-    g_autoptr(GError) gerr = NULL;
     g_autofree char *path = NULL;
-    Error *err = NULL;
-    int status;
 
     g_test_init(&argc, &argv, NULL);
     scenario_defaults(&config);
     config.append = "colo.vlan=" STR(NET_WIRE_VLAN)
                     " colo.vlan_ip=" NET_WIRE_VLAN_PEER "/24";
-    g_option_context_add_main_entries(context, entries, NULL);
-    if (!g_option_context_parse(context, &argc, &argv, &gerr)) {
-        fprintf(stderr, "test-net: %s\n", gerr->message);
-        return EXIT_FAILURE;
-    }
-    config.qemu = required("COLO_QEMU");
-    config.qemu_img = required("COLO_QEMU_IMG");
-    config.kernel = required("COLO_KERNEL");
-    config.initrd = required("COLO_INITRD");
-    if (getenv("COLO_ACCEL")) {
-        config.accel = getenv("COLO_ACCEL");
-    }
+    system_options(&config, entries, &argc, &argv);
     path = g_strdup_printf("/colo/net/%s/%s/%s", config.machine, config.nic,
                            config.compare);
     g_test_add_func(path, test_net);
-    status = sandbox_run("colo-net", false, run, NULL, &err);
-    if (status < 0) {
-        fprintf(stderr, "test-net: %s\n", error_get_pretty(err));
-        error_free(err);
-        return EXIT_FAILURE;
-    }
-    return status;
+    return system_run("colo-net");
 }

@@ -15,7 +15,7 @@
 #include "qapi/qmp/qlist.h"
 #include "bench-guest.h"
 #include "bench-proc.h"
-#include "sandbox.h"
+#include "system.h"
 
 #define POLL_S 0.25
 #define SAMPLE_S 5
@@ -30,7 +30,6 @@
 static ScenarioConfig config;
 static double minutes = 1;
 static int every = 100;
-static const char *work_dir;
 
 typedef struct Soak {
     BenchGuest *guest;
@@ -236,7 +235,7 @@ static bool soak_run(Soak *soak, Error **errp)
 
 static bool soak_guest(Soak *soak, Error **errp)
 {
-    g_autofree char *dir = g_build_filename(work_dir, "guest", NULL);
+    g_autofree char *dir = g_build_filename(system_dir(), "guest", NULL);
     bool ok;
 
     soak->guest = bench_guest_start(&config, true, soak->timeline, dir, errp);
@@ -273,24 +272,6 @@ static void test_soak(void)
     timeline_free(soak.timeline);
 }
 
-static const char *required(const char *variable)
-{
-    const char *value = getenv(variable);
-
-    if (!value || access(value, R_OK)) {
-        fprintf(stderr, "test-soak: %s must name a file: %s\n", variable,
-                value ? strerror(errno) : "it is not set");
-        exit(EXIT_FAILURE);
-    }
-    return value;
-}
-
-static int run(void *opaque, const char *dir)
-{
-    work_dir = dir;
-    return g_test_run();
-}
-
 int main(int argc, char **argv)
 {
     GOptionEntry entries[] = {
@@ -306,33 +287,15 @@ int main(int argc, char **argv)
         { "interval", 0, 0, G_OPTION_ARG_INT, &config.interval_ms, NULL, "" },
         { }
     };
-    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
-    g_autoptr(GError) gerr = NULL;
-    Error *err = NULL;
-    int status;
 
     g_test_init(&argc, &argv, NULL);
     scenario_defaults(&config);
     config.interval_ms = 100;
-    g_option_context_add_main_entries(context, entries, NULL);
-    if (!g_option_context_parse(context, &argc, &argv, &gerr) || every < 1) {
-        fprintf(stderr, "test-soak: %s\n", gerr ? gerr->message :
-                "--every must be 1 or more");
+    system_options(&config, entries, &argc, &argv);
+    if (every < 1) {
+        fprintf(stderr, "test-soak: --every must be 1 or more\n");
         return EXIT_FAILURE;
-    }
-    config.qemu = required("COLO_QEMU");
-    config.qemu_img = required("COLO_QEMU_IMG");
-    config.kernel = required("COLO_KERNEL");
-    config.initrd = required("COLO_INITRD");
-    if (getenv("COLO_ACCEL")) {
-        config.accel = getenv("COLO_ACCEL");
     }
     g_test_add_func("/colo/soak", test_soak);
-    status = sandbox_run("colo-soak", false, run, NULL, &err);
-    if (status < 0) {
-        fprintf(stderr, "test-soak: %s\n", error_get_pretty(err));
-        error_free(err);
-        return EXIT_FAILURE;
-    }
-    return status;
+    return system_run("colo-soak");
 }
