@@ -104,6 +104,29 @@ void replication_get_error_all(Error **errp)
     }
 }
 
+void replication_defer_flushes_all(bool deferring)
+{
+    ReplicationState *rs;
+
+    QLIST_FOREACH(rs, &states, node) {
+        if (rs->ops->defer_flushes) {
+            rs->ops->defer_flushes(rs, deferring);
+        }
+    }
+}
+
+bool replication_is_short_all(void)
+{
+    ReplicationState *rs;
+
+    QLIST_FOREACH(rs, &states, node) {
+        if (rs->ops->is_short && !rs->ops->is_short(rs)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void replication_stop_all(bool failover, Error **errp)
 {
     ReplicationState *rs, *next;

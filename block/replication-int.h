@@ -2,7 +2,8 @@
  * The parts of the replication driver, and what they share
  *
  *   replication.c            the BlockDriver: options, children, the role's part
- *   replication-primary.c    P: the queue to the secondary
+ *   replication-primary.c    P: what the guest writes, to the secondary
+ *   replication-queue.c      (pure) P: in what order, and how much at once
  *   replication-secondary.c  S: start, what the guest sees, commit, failover
  *   replication-hold.c       S: the filter on the parent disk, first-touch copy
  *   replication-export.c     S: cut the exports of the disk, in QEMU only
@@ -27,6 +28,7 @@
 #include "qemu/coroutine.h"
 #include "qemu/ratelimit.h"
 #include "block/replication-map.h"
+#include "block/replication-queue.h"
 #include "block/replication-state.h"
 
 typedef struct ReplStore ReplStore;
@@ -71,11 +73,6 @@ typedef struct BDRVReplicationState {
     ReplSecondary sec;          /* REPL_SECONDARY only */
 } BDRVReplicationState;
 
-/* One guest request, as the parts pass it on */
-typedef enum ReplRequestType {
-    REPL_WRITE, REPL_ZEROES, REPL_DISCARD, REPL_FLUSH,
-} ReplRequestType;
-
 /*
  * primary: accept a request for the secondary.  Returns 0 once it is queued,
  * with the data copied; waits while the queue is full, at most the time-out.
@@ -96,7 +93,14 @@ void coroutine_fn repl_primary_drain_end(BDRVReplicationState *s);
 void repl_primary_start(BDRVReplicationState *s, Error **errp);
 /* Wait for the queue to become empty; it does within the time-out. */
 void repl_primary_settle(BDRVReplicationState *s);
-/* The same, and the secondary's disk is flushed if that is owed to the guest. */
+/*
+ * From now on, or no longer, the guest's flushes are answered and owed, and
+ * there is less room in the queue; see replication-primary.c.
+ */
+void repl_primary_defer(BDRVReplicationState *s, bool deferring);
+/* Will the queue, with flushes deferred, be empty soon? */
+bool repl_primary_is_short(BDRVReplicationState *s);
+/* Settle, and the secondary's disk is flushed if that is owed to the guest. */
 void repl_primary_settle_flushed(BDRVReplicationState *s);
 /* The secondary's disk is not equal any more: why, for the event. */
 void repl_primary_lost(BDRVReplicationState *s, const char *reason);

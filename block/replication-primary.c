@@ -16,8 +16,7 @@
  *    the commit.  So the world never learns of a write that could vanish.
  *  - While the primary lives, its own disk has everything.
  *
- * Order: requests start in the order of their submission.  One that overlaps
- * another under way waits for it.
+ * Order: that of replication-queue.h.
  *
  * Flushes: each is sent, waits for all before it and is waited for.  So the
  * secondary's disk alone, after both hosts or both processes have failed at once
@@ -27,9 +26,17 @@
  * one is sent for all of the guest's in FLUSH_MS, and no write waits for it;
  * after both have failed, the primary's disk alone then has everything.
  *
- * Bounds: BYTES_MAX and REQUESTS_MAX; a request that has not been answered
- * within the time-out, counted from its submission, ends it all: the connection
- * is shut down (yank), what is queued is dropped, and whoever waits goes on.
+ * A commit needs the writes, for what outlives a lost primary is the secondary's
+ * process; it does not need the flushes, and a platter takes its time.  So for a
+ * checkpoint they are deferred (repl_primary_defer()): one that has started is
+ * the last, all others become one that is owed, and is sent when the checkpoint
+ * is over.  What this gives up: until that one has ended, the secondary's disk
+ * alone may have later writes without earlier ones.  The primary's disk has all
+ * that its guest has flushed, at any time.
+ *
+ * Bounds: those of the queue; a request that has not been answered within the
+ * time-out, counted from its submission, ends it all: the connection is shut
+ * down (yank), what is queued is dropped, and whoever waits goes on.
  *
  * Copyright (c) 2026 the qemu-colo developers
  *
@@ -47,9 +54,6 @@
 #include "qapi/qapi-events-colo-disk.h"
 #include "block/replication-int.h"
 
-#define BYTES_MAX       (16 * MiB)
-#define REQUESTS_MAX    256
-#define STARTED_MAX     16      /* as many as an NBD client has in flight */
 /*
  * A drained section waits with the BQL, and QMP with it.  The engine waits for
  * the queue with the main loop running, before it drains.
@@ -64,30 +68,17 @@
 #define EPOCH_BYTES     (256 * MiB)
 #define REQUEST_COST    (16 * KiB)  /* what a request costs besides its bytes */
 
-typedef struct Request {
-    QTAILQ_ENTRY(Request) next;
-    BDRVReplicationState *s;
-    ReplRequestType type;
-    int64_t offset, bytes;
-    BdrvRequestFlags flags;
-    void *data;
-    int64_t deadline;           /* ns, QEMU_CLOCK_REALTIME */
-    bool started;
-} Request;
-
 struct ReplPrimary {
     uint32_t timeout_ms;
-    QTAILQ_HEAD(, Request) requests;    /* in the order of submission */
-    unsigned count, started;
-    uint64_t bytes, bytes_peak;
+    ReplQueue queue;            /* @opaque of each: BDRVReplicationState */
     CoQueue room;
     QEMUTimer *timer;           /* runs while there are requests */
     bool late;                  /* it has expired once for the oldest one */
     int drains;                 /* drained sections */
-    int64_t drain_deadline;     /* of the first of these; as in Request */
+    int64_t drain_deadline;     /* of the first of these; as in ReplRequest */
     bool starting;              /* start_requests() is on the stack */
-    bool ordered;               /* flush=ordered */
-    QEMUTimer *flush_timer;     /* of the main loop; pending: one is owed */
+    bool owed;                  /* a flush: the guest was told of it */
+    QEMUTimer *flush_timer;     /* of the main loop: when to send that */
     char *reason;               /* why the secondary was lost */
     uint64_t sent_bytes, sent_requests, dropped;
     uint64_t epoch, epoch_bytes;        /* of this epoch, costs included */
@@ -101,10 +92,9 @@ ReplPrimary *repl_primary_new(BDRVReplicationState *s, uint32_t timeout_ms,
     ReplPrimary *p = g_new0(ReplPrimary, 1);
 
     p->timeout_ms = timeout_ms;
-    p->ordered = ordered;
     p->flush_timer = aio_timer_new(qemu_get_aio_context(), QEMU_CLOCK_REALTIME,
                                    SCALE_MS, flush_due, s);
-    QTAILQ_INIT(&p->requests);
+    repl_queue_init(&p->queue, ordered);
     qemu_co_queue_init(&p->room);
     return p;
 }
@@ -112,7 +102,7 @@ ReplPrimary *repl_primary_new(BDRVReplicationState *s, uint32_t timeout_ms,
 void repl_primary_free(ReplPrimary *p)
 {
     if (p) {
-        assert(QTAILQ_EMPTY(&p->requests));
+        assert(QTAILQ_EMPTY(&p->queue.requests));
         timer_free(p->flush_timer);
         g_free(p->reason);
         g_free(p);
@@ -141,16 +131,14 @@ static void wake_waiting(ReplPrimary *p)
     qemu_co_enter_next(&p->room, NULL);
 }
 
-static void forget(BDRVReplicationState *s, Request *r)
+static void forget(BDRVReplicationState *s, ReplRequest *r)
 {
     ReplPrimary *p = s->primary;
 
-    QTAILQ_REMOVE(&p->requests, r, next);
-    p->count--;
-    p->bytes -= r->data ? r->bytes : 0;
+    repl_queue_remove(&p->queue, r);
     qemu_vfree(r->data);
     g_free(r);
-    if (QTAILQ_EMPTY(&p->requests) && p->timer) {
+    if (QTAILQ_EMPTY(&p->queue.requests) && p->timer) {
         timer_free(p->timer);
         p->timer = NULL;
     }
@@ -159,9 +147,9 @@ static void forget(BDRVReplicationState *s, Request *r)
 
 static void drop_waiting(BDRVReplicationState *s)
 {
-    Request *r, *next;
+    ReplRequest *r, *next;
 
-    QTAILQ_FOREACH_SAFE(r, &s->primary->requests, next, next) {
+    QTAILQ_FOREACH_SAFE(r, &s->primary->queue.requests, next, next) {
         if (!r->started) {
             s->primary->dropped++;
             forget(s, r);
@@ -172,7 +160,7 @@ static void drop_waiting(BDRVReplicationState *s)
 void repl_primary_abandon(BDRVReplicationState *s)
 {
     drop_waiting(s);
-    if (!QTAILQ_EMPTY(&s->primary->requests) || s->primary->reason) {
+    if (!QTAILQ_EMPTY(&s->primary->queue.requests) || s->primary->reason) {
         shut_down(s->bs->file->bs);
     }
     wake_waiting(s->primary);
@@ -202,7 +190,7 @@ static int64_t now_ns(void)
 static void arm(BDRVReplicationState *s)
 {
     ReplPrimary *p = s->primary;
-    Request *oldest = QTAILQ_FIRST(&p->requests);
+    ReplRequest *oldest = QTAILQ_FIRST(&p->queue.requests);
 
     if (!p->drains) {
         p->late = false;
@@ -263,9 +251,10 @@ static void timed_out(void *opaque)
     aio_context_release(ctx);
 }
 
-static int coroutine_fn perform(Request *r)
+static int coroutine_fn perform(ReplRequest *r)
 {
-    BdrvChild *child = r->s->bs->file;
+    BDRVReplicationState *s = r->opaque;
+    BdrvChild *child = s->bs->file;
     QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, r->data, r->bytes);
 
     switch (r->type) {
@@ -285,13 +274,12 @@ static void start_requests(BDRVReplicationState *s);
 
 static void coroutine_fn request_entry(void *opaque)
 {
-    Request *r = opaque;
-    BDRVReplicationState *s = r->s;
+    ReplRequest *r = opaque;
+    BDRVReplicationState *s = r->opaque;
     ReplPrimary *p = s->primary;
-    bool oldest = r == QTAILQ_FIRST(&p->requests);
+    bool oldest = r == QTAILQ_FIRST(&p->queue.requests);
     int ret = perform(r);
 
-    p->started--;
     if (ret < 0) {
         static const char *const what[] = { "write", "zeroes", "discard",
                                             "flush" };
@@ -305,7 +293,7 @@ static void coroutine_fn request_entry(void *opaque)
         p->sent_requests++;
         p->sent_bytes += r->bytes;
     }
-    oldest = oldest || r == QTAILQ_FIRST(&p->requests);
+    oldest = oldest || r == QTAILQ_FIRST(&p->queue.requests);
     /* The last thing that may end a drained section: keep the node until then */
     bdrv_inc_in_flight(s->bs);
     forget(s, r);
@@ -317,62 +305,22 @@ static void coroutine_fn request_entry(void *opaque)
     bdrv_dec_in_flight(s->bs);
 }
 
-static bool overlap(const Request *a, const Request *b)
-{
-    return a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
-}
-
-/* May @r start, with those before it still there? */
-static bool may_start(ReplPrimary *p, Request *r)
-{
-    Request *before;
-
-    if (p->started >= STARTED_MAX) {
-        return false;
-    }
-    QTAILQ_FOREACH(before, &p->requests, next) {
-        if (before == r) {
-            return true;
-        }
-        if (r->type == REPL_FLUSH || overlap(before, r) ||
-            (before->type == REPL_FLUSH && p->ordered)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static void start_requests(BDRVReplicationState *s)
 {
     ReplPrimary *p = s->primary;
-    Request *r;
+    ReplRequest *r;
 
     if (p->starting) {
         return;     /* the loop below, further up on the stack, goes on */
     }
     p->starting = true;
-again:
-    QTAILQ_FOREACH(r, &p->requests, next) {
-        if (!r->started) {
-            if (may_start(p, r)) {
-                r->started = true;
-                p->started++;
-                bdrv_coroutine_enter(s->bs,
-                                     qemu_coroutine_create(request_entry, r));
-                goto again;
-            }
-            break;
-        }
+    while ((r = repl_queue_next(&p->queue))) {
+        bdrv_coroutine_enter(s->bs, qemu_coroutine_create(request_entry, r));
     }
     p->starting = false;
 }
 
-static bool has_room(ReplPrimary *p, int64_t bytes)
-{
-    return !p->count || (p->count < REQUESTS_MAX && p->bytes + bytes <= BYTES_MAX);
-}
-
-static void enqueue(BDRVReplicationState *s, Request *r)
+static void enqueue(BDRVReplicationState *s, ReplRequest *r)
 {
     ReplPrimary *p = s->primary;
 
@@ -382,11 +330,8 @@ static void enqueue(BDRVReplicationState *s, Request *r)
         p->timer = aio_timer_new(bdrv_get_aio_context(s->bs),
                                  QEMU_CLOCK_REALTIME, SCALE_NS, timed_out, s);
     }
-    QTAILQ_INSERT_TAIL(&p->requests, r, next);
-    p->count++;
-    p->bytes += r->data ? r->bytes : 0;
-    p->bytes_peak = MAX(p->bytes_peak, p->bytes);
-    if (p->count == 1) {
+    repl_queue_add(&p->queue, r);
+    if (p->queue.count == 1) {
         arm(s);
     }
 }
@@ -400,22 +345,37 @@ static bool accepts(BDRVReplicationState *s)
     return s->stage == REPL_IDLE || s->stage == REPL_RUNNING;
 }
 
+/* Sends what is owed, if anything is */
 static void send_flush(BDRVReplicationState *s)
 {
-    Request *r = g_new0(Request, 1);
+    ReplPrimary *p = s->primary;
+    ReplRequest *r;
 
-    timer_del(s->primary->flush_timer);
-    *r = (Request) { .s = s, .type = REPL_FLUSH };
+    timer_del(p->flush_timer);
+    if (!p->owed || !accepts(s)) {
+        return;
+    }
+    p->owed = false;
+    r = g_new0(ReplRequest, 1);
+    *r = (ReplRequest) { .opaque = s, .type = REPL_FLUSH };
     enqueue(s, r);
     start_requests(s);
+}
+
+static void flush_soon(ReplPrimary *p)
+{
+    if (!timer_pending(p->flush_timer)) {
+        timer_mod(p->flush_timer,
+                  qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + FLUSH_MS);
+    }
 }
 
 /* The guest has been told that something is durable: so it shall be there */
 static void owe_flush(ReplPrimary *p)
 {
-    if (!timer_pending(p->flush_timer)) {
-        timer_mod(p->flush_timer,
-                  qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + FLUSH_MS);
+    p->owed = true;
+    if (!p->queue.deferring) {
+        flush_soon(p);
     }
 }
 
@@ -426,11 +386,50 @@ static void flush_due(void *opaque)
 
     aio_context_acquire(ctx);
     if (s->primary->drains) {
-        owe_flush(s->primary);
-    } else if (accepts(s)) {
+        flush_soon(s->primary);
+    } else if (!s->primary->queue.deferring) {
         send_flush(s);
     }
     aio_context_release(ctx);
+}
+
+static void defer(BDRVReplicationState *s)
+{
+    ReplPrimary *p = s->primary;
+    ReplRequest *r;
+
+    while ((r = repl_queue_defer(&p->queue, &p->owed))) {
+        forget(s, r);
+    }
+    /* Some may have waited for one of these, or for one under way */
+    start_requests(s);
+}
+
+static void resume(BDRVReplicationState *s)
+{
+    ReplPrimary *p = s->primary;
+
+    repl_queue_resume(&p->queue);
+    if (p->queue.ordered) {
+        send_flush(s);
+    } else if (p->owed) {
+        flush_soon(p);
+    }
+    wake_waiting(p);
+}
+
+void repl_primary_defer(BDRVReplicationState *s, bool deferring)
+{
+    if (deferring && !s->primary->queue.deferring) {
+        defer(s);
+    } else if (!deferring && s->primary->queue.deferring) {
+        resume(s);
+    }
+}
+
+bool repl_primary_is_short(BDRVReplicationState *s)
+{
+    return repl_queue_is_short(&s->primary->queue);
 }
 
 static void count_for_epoch(ReplPrimary *p, int64_t bytes)
@@ -448,6 +447,15 @@ static void count_for_epoch(ReplPrimary *p, int64_t bytes)
     }
 }
 
+/*
+ * Is a flush of the guest answered, and owed?  Not in a drained section: there
+ * the node is about to be closed, and this is its last one.
+ */
+static bool flushes_later(ReplPrimary *p)
+{
+    return (!p->queue.ordered || p->queue.deferring) && !p->drains;
+}
+
 int coroutine_fn repl_primary_submit(BDRVReplicationState *s,
                                      ReplRequestType type, int64_t offset,
                                      int64_t bytes, QEMUIOVector *qiov,
@@ -458,10 +466,10 @@ int coroutine_fn repl_primary_submit(BDRVReplicationState *s,
     int64_t size = type == REPL_WRITE ? bytes : 0;
     /* Not yet a replica: that this is sent all the same is for the disks */
     int ret = s->stage == REPL_IDLE && type != REPL_FLUSH ? -EIO : 0;
-    Request *r;
+    ReplRequest *r;
 
-    while (accepts(s) && !has_room(p, size) &&
-           (type != REPL_FLUSH || p->ordered)) {
+    while (accepts(s) && !repl_queue_has_room(&p->queue, size) &&
+           !(type == REPL_FLUSH && flushes_later(p))) {
         qemu_co_queue_wait(&p->room, NULL);
     }
     if (!accepts(s)) {
@@ -469,16 +477,16 @@ int coroutine_fn repl_primary_submit(BDRVReplicationState *s,
         wake_waiting(p);
         return -EIO;
     }
-    if (!p->ordered && (type == REPL_FLUSH || flags & BDRV_REQ_FUA)) {
+    if (flushes_later(p) && (type == REPL_FLUSH || flags & BDRV_REQ_FUA)) {
         owe_flush(p);
         flags &= ~BDRV_REQ_FUA;
         if (type == REPL_FLUSH) {
             return 0;
         }
     }
-    r = g_new0(Request, 1);
-    *r = (Request) {
-        .s = s, .type = type, .offset = offset, .bytes = bytes, .flags = flags,
+    r = g_new0(ReplRequest, 1);
+    *r = (ReplRequest) {
+        .opaque = s, .type = type, .offset = offset, .bytes = bytes, .flags = flags,
     };
     if (size) {
         r->data = qemu_try_blockalign(s->bs->file->bs, size);
@@ -489,10 +497,13 @@ int coroutine_fn repl_primary_submit(BDRVReplicationState *s,
         }
         qemu_iovec_to_buf(qiov, qiov_offset, r->data, size);
     }
+    if (type == REPL_FLUSH) {
+        p->owed = false;
+    }
     count_for_epoch(p, bytes);
     enqueue(s, r);
     start_requests(s);
-    if (has_room(p, 0)) {
+    if (repl_queue_has_room(&p->queue, 0)) {
         wake_waiting(p);
     }
     return ret;
@@ -500,16 +511,14 @@ int coroutine_fn repl_primary_submit(BDRVReplicationState *s,
 
 void repl_primary_settle(BDRVReplicationState *s)
 {
-    if (!QTAILQ_EMPTY(&s->primary->requests)) {
+    if (!QTAILQ_EMPTY(&s->primary->queue.requests)) {
         bdrv_drain(s->bs);
     }
 }
 
 void repl_primary_settle_flushed(BDRVReplicationState *s)
 {
-    if (timer_pending(s->primary->flush_timer) && accepts(s)) {
-        send_flush(s);
-    }
+    send_flush(s);
     repl_primary_settle(s);
 }
 
@@ -552,7 +561,7 @@ void repl_primary_stats(BDRVReplicationState *s,
 
     stats->sent_bytes = p->sent_bytes;
     stats->sent_requests = p->sent_requests;
-    stats->queued_bytes = p->bytes;
-    stats->queued_bytes_peak = p->bytes_peak;
+    stats->queued_bytes = p->queue.bytes;
+    stats->queued_bytes_peak = p->queue.bytes_peak;
     stats->dropped_requests = p->dropped;
 }

@@ -448,12 +448,42 @@ static void replication_stop(ReplicationState *rs, bool failover, Error **errp)
     aio_context_release(ctx);
 }
 
+static void replication_defer_flushes(ReplicationState *rs, bool deferring)
+{
+    BlockDriverState *bs = rs->opaque;
+    BDRVReplicationState *s = bs->opaque;
+    AioContext *ctx = bdrv_get_aio_context(bs);
+
+    if (s->role == REPL_PRIMARY) {
+        aio_context_acquire(ctx);
+        repl_primary_defer(s, deferring);
+        aio_context_release(ctx);
+    }
+}
+
+static bool replication_is_short(ReplicationState *rs)
+{
+    BlockDriverState *bs = rs->opaque;
+    BDRVReplicationState *s = bs->opaque;
+    AioContext *ctx = bdrv_get_aio_context(bs);
+    bool is_short = true;
+
+    if (s->role == REPL_PRIMARY) {
+        aio_context_acquire(ctx);
+        is_short = repl_primary_is_short(s);
+        aio_context_release(ctx);
+    }
+    return is_short;
+}
+
 static ReplicationOps replication_ops = {
     .start = replication_start,
     .stop = replication_stop,
     .prepare = replication_prepare,
     .checkpoint = replication_checkpoint,
     .get_error = replication_get_error,
+    .defer_flushes = replication_defer_flushes,
+    .is_short = replication_is_short,
 };
 
 static const char *const strong_runtime_opts[] = {

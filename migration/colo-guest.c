@@ -8,6 +8,7 @@
 #include "qemu/osdep.h"
 #include "block/block.h"
 #include "block/block_int.h"
+#include "block/replication.h"
 #include "migration/colo.h"
 #include "qapi/error.h"
 #include "qapi/qapi-events-run-state.h"
@@ -110,14 +111,33 @@ static bool requests_in_flight(void)
     return false;
 }
 
-bool colo_guest_disks_rest(void)
+/* Only a hint: whoever flushes may be in the thread of another disk */
+static bool flushes_in_flight(void)
 {
-    bool rest;
+    BlockDriverState *bs = NULL;
+
+    while ((bs = bdrv_next_node(bs))) {
+        if (qatomic_read(&bs->active_flush_req)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+ColoDisksState colo_guest_disks(void)
+{
+    ColoDisksState state;
 
     qemu_mutex_lock_iothread();
-    rest = !runstate_is_running() || !requests_in_flight();
+    if (!runstate_is_running() || !requests_in_flight()) {
+        state = COLO_DISKS_REST;
+    } else if (flushes_in_flight() || !replication_is_short_all()) {
+        state = COLO_DISKS_FLUSH;
+    } else {
+        state = COLO_DISKS_BUSY;
+    }
     qemu_mutex_unlock_iothread();
-    return rest;
+    return state;
 }
 
 bool colo_guest_drain(uint32_t timeout_ms, Error **errp)

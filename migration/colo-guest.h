@@ -19,10 +19,14 @@
 void colo_guest_hold(void);
 
 /*
- * P: whether no disk request is in flight at this instant, or the guest does
- * not run anyway.  Without the BQL, which it takes.
+ * P: what the guest's disks do at this instant.  Without the BQL, which it takes.
  */
-bool colo_guest_disks_rest(void);
+typedef enum ColoDisksState {
+    COLO_DISKS_REST,    /* nothing, or the guest does not run anyway */
+    COLO_DISKS_BUSY,    /* what takes a page cache and a network its time */
+    COLO_DISKS_FLUSH,   /* what takes a platter its time, or is much */
+} ColoDisksState;
+ColoDisksState colo_guest_disks(void);
 
 /*
  * P: wait until no disk request is in flight, then until the block layer has

@@ -45,11 +45,13 @@
 
 /*
  * How long to look for an instant without disk requests, at most, and how often.
- * Somebody waits for the output that a mismatch holds.
+ * Longer where a platter is at work, whose time would be that of the pause; not
+ * so when somebody waits for the output that a mismatch holds.
  */
 #define REST_MAX_NS (100 * 1000 * 1000LL)
-#define REST_URGENT_NS (20 * 1000 * 1000LL)
 #define REST_SHARE 5            /* and this part of the interval */
+#define REST_FLUSH_NS (1000 * 1000 * 1000LL)    /* and the whole interval */
+#define REST_URGENT_NS (20 * 1000 * 1000LL)
 #define REST_LOOK_NS (200 * 1000LL)
 
 /* Where the buffer for device state starts; it grows to what is needed */
@@ -405,36 +407,52 @@ static void note_slices(Primary *p)
     }
 }
 
-static int64_t rest_ns(Primary *p, ColoTriggerCause cause)
+/* How long to look for rest, from the trigger on, while the disks are in @state */
+static int64_t rest_ns(ColoTriggerCause cause, ColoDisksState state)
 {
-    int64_t max = cause == COLO_TRIGGER_CAUSE_TIMER ? REST_MAX_NS :
-                                                      REST_URGENT_NS;
+    int64_t interval, max = REST_MAX_NS;
 
     QEMU_LOCK_GUARD(&shared.lock);
-    return MIN(max, shared.trigger.interval_ns / REST_SHARE);
+    interval = shared.trigger.interval_ns;
+    if (cause != COLO_TRIGGER_CAUSE_TIMER || shared.mismatch_ns) {
+        max = REST_URGENT_NS;
+    } else if (state == COLO_DISKS_FLUSH) {
+        return MIN(REST_FLUSH_NS, interval);
+    }
+    return MIN(max, interval / REST_SHARE);
 }
 
 /*
  * The guest still runs: what would only prolong its pause goes first.  That is
  * memory on its way, for which S has to read anyway; and disk requests, which
  * end at the speed of both hosts' disks.  For these an instant is looked for at
- * which there are none, not longer than a part of the interval.
+ * which there are none, or at least no flush.
  */
 static bool come_to_rest(Primary *p, ColoTriggerCause cause, Error **errp)
 {
-    int64_t end = now_ns() + rest_ns(p, cause);
+    int64_t start = now_ns();
+    ColoDisksState disks;
 
     for (note_slices(p); !g_queue_is_empty(&p->slices); note_slices(p)) {
         if (!colo_talk_attend(&p->talk, COLO_ALIVE_NS, errp)) {
             return false;
         }
     }
-    while (now_ns() < end && !colo_guest_disks_rest()) {
+    while ((disks = colo_guest_disks()) != COLO_DISKS_REST &&
+           now_ns() - start < rest_ns(cause, disks)) {
         if (!colo_talk_attend(&p->talk, REST_LOOK_NS, errp)) {
             return false;
         }
     }
     return true;
+}
+
+/* From now on, or no longer, S's disk need not be flushed when our guest asks */
+static void defer_flushes(bool deferring)
+{
+    qemu_mutex_lock_iothread();
+    replication_defer_flushes_all(deferring);
+    qemu_mutex_unlock_iothread();
 }
 
 /* What S has to do with its guest */
@@ -457,15 +475,12 @@ static void release_guest(uint16_t flags)
     }
 }
 
-static bool checkpoint(Primary *p, ColoTriggerCause cause, Error **errp)
+static bool transact(Primary *p, ColoTriggerCause cause, Error **errp)
 {
     int64_t start, since, mismatch_ns, pause_ns;
     uint16_t flags;
     bool ok;
 
-    if (!come_to_rest(p, cause, errp)) {
-        return false;
-    }
     WITH_QEMU_LOCK_GUARD(&shared.lock) {
         colo_trigger_begin(&shared.trigger, cause);
         mismatch_ns = shared.mismatch_ns;
@@ -503,6 +518,16 @@ static bool checkpoint(Primary *p, ColoTriggerCause cause, Error **errp)
     }
     colo_ram_send_done(p->ram);
     end_epoch(p, pause_ns);
+    return ok;
+}
+
+static bool checkpoint(Primary *p, ColoTriggerCause cause, Error **errp)
+{
+    bool ok;
+
+    defer_flushes(true);
+    ok = come_to_rest(p, cause, errp) && transact(p, cause, errp);
+    defer_flushes(false);
     return ok;
 }
 

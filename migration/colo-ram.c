@@ -289,7 +289,7 @@ void *colo_ram_mirror(RAMBlock *rb, ram_addr_t offset)
 
 void colo_ram_mirror_copy(void *copy, const void *page, size_t size)
 {
-    if (!buffer_is_zero(page, size) || !buffer_is_zero(copy, size)) {
+    if (!colo_ram_is_zero(page, size) || !colo_ram_is_zero(copy, size)) {
         memcpy(copy, page, size);
     }
 }

@@ -185,6 +185,12 @@ void *colo_ram_mirror(RAMBlock *block, ram_addr_t offset);
 /* S: copy a page there, leaving memory that is zero anyway untouched */
 void colo_ram_mirror_copy(void *cache, const void *page, size_t size);
 
+/*
+ * buffer_is_zero(), in COLO without touching memory that nobody has used.
+ * @page: of RAM or of the cache, or anything else.  Any thread
+ */
+bool colo_ram_is_zero(const void *page, size_t size);
+
 /* S: RAM_SAVE_FLAG_*s that mustn't arrive, besides those not known */
 int colo_ram_refused_flags(void);
 

@@ -11,6 +11,8 @@
  *     replication_do_checkpoint_all() --> 1. ops->prepare() of each,
  *                                         2. ops->checkpoint() of each
  *     replication_stop_all() ----------------------> ops->stop()
+ *     replication_defer_flushes_all() -------------> ops->defer_flushes()
+ *     replication_is_short_all() ------------------> ops->is_short()
  *
  * All functions are called under the BQL.
  *
@@ -42,6 +44,8 @@ struct ReplicationOps {
     void (*prepare)(ReplicationState *rs, Error **errp);
     void (*checkpoint)(ReplicationState *rs, Error **errp);
     void (*get_error)(ReplicationState *rs, Error **errp);
+    void (*defer_flushes)(ReplicationState *rs, bool deferring);
+    bool (*is_short)(ReplicationState *rs);
 };
 
 /* @ops and @opaque have to live until replication_remove(), which frees @rs. */
@@ -67,6 +71,19 @@ void replication_do_checkpoint_all(Error **errp);
  * pair is lost, and must not commit.
  */
 void replication_get_error_all(Error **errp);
+
+/*
+ * The primary is about to make a checkpoint, or has made it: meanwhile what its
+ * guest flushes is not flushed on the secondary's platter, but owed, and flushed
+ * afterwards, in one.  Waits for nothing.
+ */
+void replication_defer_flushes_all(bool deferring);
+
+/*
+ * With flushes deferred: nothing takes long any more of what the secondary's
+ * disks have to do before a commit.  Stays so, but for one large request.
+ */
+bool replication_is_short_all(void);
 
 /*
  * Replication ends.  With @failover the secondary keeps what its guest sees,

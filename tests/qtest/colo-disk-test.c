@@ -125,6 +125,54 @@ static void test_active(int error)
     colo_pair_free(pair);
 }
 
+/* What the secondary's disk does; see "breakpoints" of qemu-io */
+static void breakpoint(ColoPair *pair, const char *command)
+{
+    colo_side_hmp(pair->s, "qemu-io parent0 \"%s\"", command);
+}
+
+/*
+ * A commit needs the writes to the secondary's disk, not the flush behind them,
+ * which here does not end before the test lets it.
+ */
+static void test_flush(void)
+{
+    ColoPair *pair = colo_pair_new("pc", COLO_DISK, COLO_NO_TIMER);
+    unsigned stops, resumes;
+
+    alarm(CASE_SECONDS);
+    pair->faulty = "parent";
+    pair->breaks = true;
+    colo_pair_add_secondary(pair, "");
+    colo_pair_replicate(pair);
+    colo_pair_request_checkpoint(pair);
+    stops = colo_side_count(pair->p, "STOP");
+    resumes = colo_side_count(pair->p, "RESUME");
+    breakpoint(pair, "break flush_to_os flush");
+
+    /* The queue holds both until the secondary goes on */
+    colo_side_freeze(pair->s, true);
+    colo_pair_write(pair, 0x11, 0);
+    colo_side_hmp(pair->p, "qemu-io colo-disk0 flush");
+    ask_for_checkpoint(pair);
+    colo_side_await(pair->p, "STOP", stops + 1, COLO_WAIT_MS);
+    answer(pair->p);
+    g_assert_cmpuint(colo_side_count(pair->p, "RESUME"), ==, resumes);
+    colo_side_freeze(pair->s, false);
+
+    colo_side_await(pair->p, "RESUME", resumes + 1, COLO_WAIT_MS);
+    breakpoint(pair, "wait_break flush");
+    g_assert_cmpuint(colo_side_count(pair->p, "COLO_LOST"), ==, 0);
+    breakpoint(pair, "resume flush");
+    colo_pair_request_checkpoint(pair);
+    g_assert_cmpuint(colo_side_count(pair->p, "REPLICATION_BROKEN"), ==, 0);
+
+    colo_pair_fail_over_to_secondary(pair);
+    colo_pair_expect(pair, 0x11, 0);
+    colo_pair_free(pair);
+    alarm(0);
+}
+
 static void run_fault(const void *opaque)
 {
     const FaultCase *c = opaque;
@@ -263,5 +311,6 @@ int main(int argc, char **argv)
     qtest_add_func("colo-disk/stopped", test_stopped);
     qtest_add_func("colo-disk/half/checkpoint", test_half_checkpoint);
     qtest_add_func("colo-disk/half/failover", test_half_failover);
+    qtest_add_func("colo-disk/flush", test_flush);
     return g_test_run();
 }

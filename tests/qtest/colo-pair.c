@@ -93,13 +93,15 @@ ColoPair *colo_pair_new(const char *machine, ColoPairDisk disk,
 static char *pair_image_file(ColoPair *pair, const char *image,
                              const char *node, const char *path)
 {
-    if (!pair->fault_errno || g_strcmp0(pair->faulty, image)) {
+    g_autofree char *rule = pair->fault_errno ? g_strdup_printf(
+        ",%sfile.inject-error.0.event=write_aio,"
+        "%sfile.inject-error.0.errno=%d", node, node, pair->fault_errno) : NULL;
+
+    if ((!rule && !pair->breaks) || g_strcmp0(pair->faulty, image)) {
         return g_strdup_printf("%sfile.filename=%s", node, path);
     }
-    return g_strdup_printf("%sfile.driver=blkdebug,%sfile.image.filename=%s,"
-                           "%sfile.inject-error.0.event=write_aio,"
-                           "%sfile.inject-error.0.errno=%d", node, node, path,
-                           node, node, pair->fault_errno);
+    return g_strdup_printf("%sfile.driver=blkdebug,%sfile.image.filename=%s%s",
+                           node, node, path, rule ?: "");
 }
 
 int colo_pair_free_port(void)

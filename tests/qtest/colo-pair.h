@@ -37,7 +37,8 @@ typedef struct ColoPair {
     const char *top_id;     /* what S takes for the guest's disk; NULL: right */
     int64_t delay_ms;       /* x-checkpoint-delay */
     const char *faulty;     /* "parent", "active" or "hidden": ... */
-    int fault_errno;        /* ... writes to this image of S fail with this */
+    int fault_errno;        /* ... writes to this image of S fail with this ... */
+    bool breaks;            /* ... or blkdebug is below it, for breakpoints */
     const char *small_dir;  /* or, if set, @faulty lies in this directory */
     const char *client;     /* a rule of blkdebug for P's NBD client, or NULL */
     const char *merge_speed;    /* of S, or NULL */

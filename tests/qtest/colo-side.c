@@ -412,6 +412,17 @@ static void side_free(ColoSide *s)
     g_free(s);
 }
 
+uint64_t colo_side_resident(ColoSide *s)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/statm", (int)s->pid);
+    g_autofree char *text = NULL;
+    uint64_t pages;
+
+    g_assert(g_file_get_contents(path, &text, NULL, NULL));
+    g_assert_cmpint(sscanf(text, "%*u %" SCNu64, &pages), ==, 1);
+    return pages * qemu_real_host_page_size();
+}
+
 void colo_side_kill(ColoSide *s)
 {
     g_autofree char *end = side_end(s);

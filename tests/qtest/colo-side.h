@@ -50,6 +50,9 @@ void colo_side_signal(ColoSide *s, int signal);
 /* End the process by SIGTERM; it must exit in time and with 0.  Frees @s. */
 void colo_side_quit(ColoSide *s);
 
+/* Memory that is resident for its process now, in bytes */
+uint64_t colo_side_resident(ColoSide *s);
+
 /*
  * Run a QMP command (@fmt as in qobject_from_jsonf_nofail()) and wait up to
  * @timeout_ms for its answer.  Returns the whole answer, owned by the caller,

@@ -218,6 +218,132 @@ static void test_background_fault(const void *opaque)
     blk_unref(blk);
 }
 
+static void await_order(const FaultLog *log, const char *order)
+{
+    int64_t begin = now_ms();
+
+    while (strcmp(log->order, order)) {
+        if (now_ms() - begin > SLACK_MS) {
+            g_assert_cmpstr(log->order, ==, order);
+        }
+        main_loop_wait(true);
+        g_usleep(1000);
+    }
+}
+
+/*
+ * A checkpoint waits for the flush under way at most, which holds up no write;
+ * it is followed by one for all others.
+ */
+static void test_defer(void)
+{
+    BlockBackend *blk = open_with_timeout(600 * 1000);
+    const FaultLog *log = fault_log("remote");
+
+    fault_hang("remote", true);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    g_assert_cmpint(write_value(blk, 0, 4096, 0xe1, 0), ==, 0);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    g_assert_cmpint(write_value(blk, 4096, 4096, 0xe2, BDRV_REQ_FUA), ==, 0);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    await_order(log, "f");
+    g_assert(!replication_is_short_all());
+
+    fault_overtake("remote");
+    replication_defer_flushes_all(true);
+    await_order(log, "fww");
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    g_assert_cmpint(write_value(blk, 8192, 4096, 0xe3, BDRV_REQ_FUA), ==, 0);
+    await_order(log, "fwww");
+    g_assert(!replication_is_short_all());
+
+    fault_hang("remote", false);
+    replication_do_checkpoint_all(&error_abort);
+    g_assert(replication_is_short_all());
+    g_assert_cmpstr(log->order, ==, "fwww");
+    g_assert_cmpint(log->fua, ==, 0);
+    g_assert_cmpint(on_disk(0), ==, 0xe1);
+    g_assert_cmpint(on_disk(4096), ==, 0xe2);
+    g_assert_cmpint(on_disk(8192), ==, 0xe3);
+
+    replication_defer_flushes_all(false);
+    g_assert_cmpint(write_value(blk, 0, 4096, 0xe4, 0), ==, 0);
+    replication_do_checkpoint_all(&error_abort);
+    g_assert_cmpstr(log->order, ==, "fwwwfw");
+
+    /* Nothing was flushed meanwhile: so is nothing afterwards */
+    replication_defer_flushes_all(true);
+    replication_defer_flushes_all(false);
+    replication_do_checkpoint_all(&error_abort);
+    g_assert_cmpstr(log->order, ==, "fwwwfw");
+    blk_unref(blk);
+}
+
+/* The flush that is owed fails: the next commit is refused. */
+static void test_defer_fault(void)
+{
+    BlockBackend *blk = open_primary();
+
+    fault_set("remote", FAULT_FLUSH, EIO);
+    replication_defer_flushes_all(true);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    replication_do_checkpoint_all(&error_abort);
+    replication_defer_flushes_all(false);
+    await_broken();
+    expect_refusal("flush on the secondary's disk");
+    blk_unref(blk);
+}
+
+/* With less room a writer waits, and goes on with the queue. */
+static void test_defer_room(void)
+{
+    BlockBackend *blk = open_with_timeout(600 * 1000);
+    const FaultLog *log = fault_log("remote");
+    int i;
+
+    fault_hang("remote", true);
+    for (i = 0; i < 8; i++) {
+        g_assert_cmpint(write_value(blk, i * MiB, 1 * MiB, 0xe5, 0), ==, 0);
+    }
+    replication_defer_flushes_all(true);
+    g_assert(!replication_is_short_all());
+    fault_hang("remote", false);
+    for (i = 0; i < 8; i++) {
+        g_assert_cmpint(write_value(blk, i * MiB, 1 * MiB, 0xe6, 0), ==, 0);
+        g_assert_cmpint(stats().queued_bytes, <=, 1 * MiB);
+    }
+    replication_defer_flushes_all(false);
+    replication_do_checkpoint_all(&error_abort);
+    g_assert_cmpint(log->count[FAULT_WRITE], ==, 16);
+    for (i = 0; i < 8; i++) {
+        g_assert_cmpint(on_disk(i * MiB), ==, 0xe6);
+    }
+    blk_unref(blk);
+}
+
+/* A flush that was promised is made, however it ends */
+static void test_defer_end(const void *opaque)
+{
+    BlockBackend *blk = open_primary();
+    const FaultLog *log = fault_log("remote");
+    BlockDriverState *remote = bdrv_find_node("remote");
+    bool stop = GPOINTER_TO_INT(opaque);
+
+    bdrv_ref(remote);
+    g_assert_cmpint(write_value(blk, 0, 4096, 0xe7, 0), ==, 0);
+    replication_defer_flushes_all(true);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    replication_do_checkpoint_all(&error_abort);
+    g_assert_cmpstr(log->order, ==, "w");
+    if (stop) {
+        replication_stop_all(false, &error_abort);
+        g_assert_cmpstr(log->order, ==, "wf");
+    }
+    blk_unref(blk);
+    g_assert_cmpstr(log->order, ==, "wf");
+    bdrv_unref(remote);
+}
+
 static unsigned asked;
 
 static void ask(void)
@@ -603,6 +729,13 @@ int main(int argc, char **argv)
                          GINT_TO_POINTER(EIO), test_background_fault);
     g_test_add_data_func("/colo/disk/primary/background/ENOSPC",
                          GINT_TO_POINTER(ENOSPC), test_background_fault);
+    g_test_add_func("/colo/disk/primary/defer/commit", test_defer);
+    g_test_add_func("/colo/disk/primary/defer/EIO", test_defer_fault);
+    g_test_add_func("/colo/disk/primary/defer/room", test_defer_room);
+    g_test_add_data_func("/colo/disk/primary/defer/closed",
+                         GINT_TO_POINTER(false), test_defer_end);
+    g_test_add_data_func("/colo/disk/primary/defer/stopped",
+                         GINT_TO_POINTER(true), test_defer_end);
     g_test_add_func("/colo/disk/primary/large-epoch", test_large_epoch);
     g_test_add_func("/colo/disk/primary/order", test_order);
     for (op = FAULT_WRITE; op < FAULT_OPS; op++) {
