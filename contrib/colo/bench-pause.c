@@ -28,7 +28,9 @@ void bench_pauses_event(BenchPauses *pauses, const char *name,
     if (g_str_equal(name, "STOP")) {
         pauses->stopped_us = time_us;
     } else if (g_str_equal(name, "RESUME") && pauses->stopped_us) {
-        BenchSpan span = { pauses->stopped_us, time_us };
+        BenchSpan span = {
+            .start_us = pauses->stopped_us, .end_us = time_us,
+        };
 
         g_array_append_val(pauses->spans, span);
         pauses->stopped_us = 0;
@@ -38,6 +40,11 @@ void bench_pauses_event(BenchPauses *pauses, const char *name,
 double bench_span_ms(const BenchSpan *span)
 {
     return (span->end_us - span->start_us) / 1e3;
+}
+
+double bench_span_held_ms(const BenchSpan *span)
+{
+    return MAX(0, span->end_us - span->start_us - span->awake_us) / 1e3;
 }
 
 const BenchSpan *bench_span_overlap(const GArray *spans,

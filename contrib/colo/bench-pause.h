@@ -15,6 +15,7 @@
 
 typedef struct BenchSpan {
     int64_t start_us, end_us;
+    int64_t awake_us;     /* outside: the vCPU had a CPU, or waited for one */
 } BenchSpan;
 
 /* Makes spans (GArray of BenchSpan) of STOP and RESUME. */
@@ -30,6 +31,8 @@ void bench_pauses_event(BenchPauses *pauses, const char *name,
                         int64_t time_us);
 
 double bench_span_ms(const BenchSpan *span);
+/* Less what the vCPU was awake: what QEMU has to answer for */
+double bench_span_held_ms(const BenchSpan *span);
 
 /*
  * The longest of @spans which has some time in common with @span; NULL where
