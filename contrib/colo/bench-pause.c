@@ -7,6 +7,7 @@
  */
 #include "qemu/osdep.h"
 #include "bench-pause.h"
+#include "bench-stats.h"
 
 #define LATE_MS 3.0
 #define TENTH 0.1
@@ -62,6 +63,27 @@ const BenchSpan *bench_span_overlap(const GArray *spans,
         }
     }
     return best;
+}
+
+double bench_gaps_usual_ms(const GArray *gaps, const GArray *spans,
+                           int64_t slack_us)
+{
+    g_autoptr(GArray) ms = g_array_new(false, false, sizeof(double));
+
+    for (guint i = 0; i < gaps->len; i++) {
+        const BenchSpan *gap = &g_array_index(gaps, BenchSpan, i);
+
+        if (!bench_span_overlap(spans, gap, slack_us)) {
+            double held = bench_span_held_ms(gap);
+
+            g_array_append_val(ms, held);
+        }
+    }
+    if (!ms->len) {
+        return 0;
+    }
+    bench_sort((double *)ms->data, ms->len);
+    return bench_percentile((double *)ms->data, ms->len, 0.99);
 }
 
 double bench_pause_bound_ms(double pause_ms, double period_ms)
