@@ -98,13 +98,6 @@ void bench_draw_key(GString *script, const BenchReportInfo *info,
     }
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 GArray *bench_draw_samples(const BenchResults *results, const char *metric,
                            BenchVariant variant)
 {
@@ -121,6 +114,6 @@ GArray *bench_draw_samples(const BenchResults *results, const char *metric,
         g_array_unref(all);
         return NULL;
     }
-    g_array_sort(all, compare_doubles);
+    bench_sort((double *)all->data, all->len);
     return all;
 }

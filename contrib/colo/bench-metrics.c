@@ -43,6 +43,19 @@ const BenchMetric bench_metrics[] = {
     /* How far a pause's two figures are apart, all loads together */
     { "pause.disagreement", "pause, inside against outside", "ms",
       BENCH_DISTRIBUTION, LOW, NULL },
+    /* How many of the pauses have their two figures within the bound */
+    { "pause.idle.agreement", "within the bound, idle", "%",
+      BENCH_SCALAR, HIGH, NULL },
+    { "pause.30.agreement", "within the bound, 30 MB/s dirtied", "%",
+      BENCH_SCALAR, HIGH, NULL },
+    { "pause.100.agreement", "within the bound, 100 MB/s dirtied", "%",
+      BENCH_SCALAR, HIGH, NULL },
+    { "pause.200.agreement", "within the bound, 200 MB/s dirtied", "%",
+      BENCH_SCALAR, HIGH, NULL },
+    { "pause.disk.agreement", "within the bound, disk load", "%",
+      BENCH_SCALAR, HIGH, NULL },
+    { "pause.net.agreement", "within the bound, network load", "%",
+      BENCH_SCALAR, HIGH, NULL },
     /* The dirtying that was reached while those pauses were taken */
     { "load.30", "reached of 30 MB/s", "MB/s",
       BENCH_SCALAR, HIGH, NULL },

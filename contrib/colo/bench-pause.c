@@ -7,6 +7,7 @@
  */
 #include "qemu/osdep.h"
 #include "bench-pause.h"
+#include "bench-stats.h"
 
 #define LATE_MS 3.0
 #define TENTH 0.1
@@ -28,7 +29,9 @@ void bench_pauses_event(BenchPauses *pauses, const char *name,
     if (g_str_equal(name, "STOP")) {
         pauses->stopped_us = time_us;
     } else if (g_str_equal(name, "RESUME") && pauses->stopped_us) {
-        BenchSpan span = { pauses->stopped_us, time_us };
+        BenchSpan span = {
+            .start_us = pauses->stopped_us, .end_us = time_us,
+        };
 
         g_array_append_val(pauses->spans, span);
         pauses->stopped_us = 0;
@@ -38,6 +41,11 @@ void bench_pauses_event(BenchPauses *pauses, const char *name,
 double bench_span_ms(const BenchSpan *span)
 {
     return (span->end_us - span->start_us) / 1e3;
+}
+
+double bench_span_held_ms(const BenchSpan *span)
+{
+    return MAX(0, span->end_us - span->start_us - span->awake_us) / 1e3;
 }
 
 const BenchSpan *bench_span_overlap(const GArray *spans,
@@ -55,6 +63,27 @@ const BenchSpan *bench_span_overlap(const GArray *spans,
         }
     }
     return best;
+}
+
+double bench_gaps_usual_ms(const GArray *gaps, const GArray *spans,
+                           int64_t slack_us)
+{
+    g_autoptr(GArray) ms = g_array_new(false, false, sizeof(double));
+
+    for (guint i = 0; i < gaps->len; i++) {
+        const BenchSpan *gap = &g_array_index(gaps, BenchSpan, i);
+
+        if (!bench_span_overlap(spans, gap, slack_us)) {
+            double held = bench_span_held_ms(gap);
+
+            g_array_append_val(ms, held);
+        }
+    }
+    if (!ms->len) {
+        return 0;
+    }
+    bench_sort((double *)ms->data, ms->len);
+    return bench_percentile((double *)ms->data, ms->len, 0.99);
 }
 
 double bench_pause_bound_ms(double pause_ms, double period_ms)

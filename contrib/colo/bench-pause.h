@@ -15,6 +15,7 @@
 
 typedef struct BenchSpan {
     int64_t start_us, end_us;
+    int64_t awake_us;     /* outside: the vCPU had a CPU, or waited for one */
 } BenchSpan;
 
 /* Makes spans (GArray of BenchSpan) of STOP and RESUME. */
@@ -30,6 +31,8 @@ void bench_pauses_event(BenchPauses *pauses, const char *name,
                         int64_t time_us);
 
 double bench_span_ms(const BenchSpan *span);
+/* Less what the vCPU was awake: what QEMU has to answer for */
+double bench_span_held_ms(const BenchSpan *span);
 
 /*
  * The longest of @spans which has some time in common with @span; NULL where
@@ -40,9 +43,18 @@ const BenchSpan *bench_span_overlap(const GArray *spans,
                                     const BenchSpan *span, int64_t slack_us);
 
 /*
+ * How long, ms, the load itself holds the counter up: 99 of 100 of the @gaps
+ * which have no time in common with any of @spans are no longer, less what the
+ * vCPU was awake.
+ */
+double bench_gaps_usual_ms(const GArray *gaps, const GArray *spans,
+                           int64_t slack_us);
+
+/*
  * How far inside and outside may be apart, ms: the counter's period twice
  * (it may stop just before a count, and begin late), what the reader and the
- * vCPU may be late on a busy machine, and a tenth of the pause itself.
+ * vCPU may be late on a busy machine, and a tenth of the pause itself.  Under
+ * load bench_gaps_usual_ms() comes on top.
  */
 double bench_pause_bound_ms(double pause_ms, double period_ms);
 

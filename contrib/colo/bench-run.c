@@ -14,8 +14,8 @@
 #define LOAD_PART 0.39
 
 #define PAUSE(load) \
-    { "pause", load, "pause." load " pause." load ".outside load." load \
-      " pause.disagreement", bench_run_pause, .needs_pair = true, \
+    { "pause", load, "pause." load " pause." load ".outside pause." load \
+      ".agreement load." load " pause.disagreement", bench_run_pause, .needs_pair = true, \
       .why_alone = "a guest alone is never stopped" }
 #define NET(metric) { "net", metric, metric, bench_run_net }
 #define DISK(mode, metric) { "disk", mode, "disk." metric, bench_run_disk }
@@ -70,13 +70,6 @@ void bench_run_add_all(BenchRun *run, const char *metric,
     }
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return x < y ? -1 : x > y;
-}
-
 double bench_median(const GArray *values)
 {
     g_autofree double *sorted = g_memdup2(values->data,
@@ -85,7 +78,7 @@ double bench_median(const GArray *values)
     if (!values->len) {
         return NAN;
     }
-    qsort(sorted, values->len, sizeof(double), compare_doubles);
+    bench_sort(sorted, values->len);
     return sorted[values->len / 2];
 }
 

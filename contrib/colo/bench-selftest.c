@@ -65,7 +65,7 @@ static bool check_pause(Timeline *timeline, const Known *known,
 {
     const BenchSpan *outside = bench_span_overlap(gaps, inside, SLACK_US);
     double in_ms = bench_span_ms(inside);
-    double out_ms = outside ? bench_span_ms(outside) : 0;
+    double out_ms = outside ? bench_span_held_ms(outside) : 0;
     double bound = bench_pause_bound_ms(known->most_ms, TICK_US / 1e3);
 
     timeline_event(timeline, "pause", "   stopped for %.2f to %.2f ms: QEMU "
@@ -117,16 +117,19 @@ static bool test_pauses(BenchGuest *guest, const ScenarioConfig *config,
     const GArray *spans = bench_guest_pauses(guest)->spans;
     BenchTick tick = {
         .pid = bench_guest_pid(guest, BENCH_PRIMARY), .nonce = TICK_NONCE,
-        .memory_mib = config->memory_mib, .gap_us = GAP_US, .gaps = gaps,
+        .memory_mib = config->memory_mib, .period_us = TICK_US,
+        .gap_us = GAP_US, .gaps = gaps,
     };
+    g_autoptr(BenchVcpus) vcpus = bench_vcpus_new(guest, BENCH_PRIMARY, errp);
     Known known[ARRAY_SIZE(pauses_ms) * TRIES];
     guint from = spans->len;
     BenchWork *work;
     bool ok, ticked;
 
-    if (!bench_guest_command(guest, command, errp)) {
+    if (!vcpus || !bench_guest_command(guest, command, errp)) {
         return false;
     }
+    tick.vcpus = vcpus;
     work = bench_work_start(bench_tick_watch, &tick, WORK_MS);
     ok = bench_guest_sleep(guest, 1, errp);
     for (int i = 0; ok && i < ARRAY_SIZE(known); i++) {

@@ -22,7 +22,7 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void sort_doubles(double *values, size_t count)
+void bench_sort(double *values, size_t count)
 {
     qsort(values, count, sizeof(*values), compare_doubles);
 }
@@ -94,7 +94,7 @@ bool bench_round_figure(const BenchResults *results, const BenchMetric *metric,
     }
     sorted = g_new(double, count);
     memcpy(sorted, samples, count * sizeof(*sorted));
-    sort_doubles(sorted, count);
+    bench_sort(sorted, count);
     *value = metric->kind == BENCH_SCALAR ? median(sorted, count) :
              bench_percentile(sorted, count, figure_p[figure]);
     return true;
@@ -118,7 +118,7 @@ BenchSummary bench_summary(const BenchResults *results,
         }
     }
     if (summary.rounds) {
-        sort_doubles(values, summary.rounds);
+        bench_sort(values, summary.rounds);
         summary.median = median(values, summary.rounds);
         summary.low = values[0];
         summary.high = values[summary.rounds - 1];
@@ -187,7 +187,7 @@ BenchRatio bench_ratio(const BenchResults *results, const BenchMetric *metric,
         }
     }
     if (ratio.rounds) {
-        sort_doubles(ratios, ratio.rounds);
+        bench_sort(ratios, ratio.rounds);
         k = bench_interval(ratio.rounds, &ratio.confidence);
         ratio.median = median(ratios, ratio.rounds);
         ratio.low = ratios[k - 1];

@@ -62,6 +62,8 @@ typedef struct BenchRatio {
     BenchVerdict verdict;
 } BenchRatio;
 
+/* In ascending order */
+void bench_sort(double *values, size_t count);
 /*
  * The value below or at which @p (0 to 1) of the @count samples lie.
  * @sorted is in ascending order, @count not 0.

@@ -120,6 +120,14 @@ static void look_first(void)
     sched_setscheduler(0, SCHED_FIFO, &param);
 }
 
+static void add_gap(BenchTick *t, int64_t start_us, int64_t end_us, bool marked)
+{
+    BenchSpan span = { .start_us = start_us, .end_us = end_us };
+
+    span.awake_us = marked ? bench_vcpus_awake_us(t->vcpus) : 0;
+    g_array_append_val(t->gaps, span);
+}
+
 bool bench_tick_watch(BenchWork *work, void *opaque, Error **errp)
 {
     BenchTick *t = opaque;
@@ -127,6 +135,7 @@ bool bench_tick_watch(BenchWork *work, void *opaque, Error **errp)
     int64_t end = t->seconds > 0 ? bench_now_ns() + t->seconds * 1e9
                                  : INT64_MAX;
     int64_t seen_us = g_get_real_time(), now_us;
+    bool marked = false;
     GuestTickPage page = { };
     uint64_t count = 0, first = 0;
 
@@ -144,14 +153,16 @@ bool bench_tick_watch(BenchWork *work, void *opaque, Error **errp)
         }
         now_us = g_get_real_time();
         if (page.count != count) {
-            BenchSpan span = { seen_us, now_us };
-
             if (first && now_us - seen_us >= t->gap_us) {
-                g_array_append_val(t->gaps, span);
+                add_gap(t, seen_us, now_us, marked);
             }
             first = first ?: page.count;
             count = page.count;
             seen_us = now_us;
+            marked = false;
+        } else if (!marked && now_us - seen_us > 2 * t->period_us) {
+            bench_vcpus_mark(t->vcpus);
+            marked = true;
         }
         nanosleep(&nap, NULL);
     }

@@ -12,6 +12,7 @@
 #ifndef COLO_BENCH_TICK_H
 #define COLO_BENCH_TICK_H
 
+#include "bench-vcpu.h"
 #include "bench-work.h"
 
 typedef struct BenchTick {
@@ -19,7 +20,9 @@ typedef struct BenchTick {
     uint64_t nonce;       /* given to the guest */
     double memory_mib;    /* the guest's RAM: smaller mappings are left out */
     double seconds;       /* how long; until stopped where 0 */
+    int64_t period_us;    /* of the count */
     int64_t gap_us;       /* shorter ones are not reported */
+    BenchVcpus *vcpus;    /* of the same QEMU, or NULL */
     GArray *gaps;         /* out, of BenchSpan: times without a count */
     uint64_t counts;      /* out: how far it has counted */
 } BenchTick;

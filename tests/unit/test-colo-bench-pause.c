@@ -71,11 +71,50 @@ static void test_bound(void)
                                    bench_pause_bound_ms(100, 0.2), 10, 0.001);
 }
 
+static void test_held(void)
+{
+    const BenchSpan gap = { .start_us = 1000, .end_us = 11000 };
+    const BenchSpan busy = { .start_us = 1000, .end_us = 11000,
+                             .awake_us = 2500 };
+    /* Two clocks may make it more than all */
+    const BenchSpan awake = { .start_us = 1000, .end_us = 11000,
+                              .awake_us = 10100 };
+
+    g_assert_cmpfloat(bench_span_held_ms(&gap), ==, 10);
+    g_assert_cmpfloat(bench_span_held_ms(&busy), ==, 7.5);
+    g_assert_cmpfloat(bench_span_ms(&busy), ==, 10);
+    g_assert_cmpfloat(bench_span_held_ms(&awake), ==, 0);
+}
+
+static void test_usual(void)
+{
+    const BenchSpan pause = { .start_us = 500000, .end_us = 600000 };
+    g_autoptr(GArray) gaps = g_array_new(false, false, sizeof(BenchSpan));
+    g_autoptr(GArray) spans = g_array_new(false, false, sizeof(BenchSpan));
+
+    g_assert_cmpfloat(bench_gaps_usual_ms(gaps, spans, 0), ==, 0);
+    /* A pause says nothing of the load */
+    g_array_append_val(gaps, pause);
+    g_array_append_val(spans, pause);
+    g_assert_cmpfloat(bench_gaps_usual_ms(gaps, spans, 0), ==, 0);
+    for (int i = 1; i <= 100; i++) {
+        BenchSpan gap = {
+            .start_us = 1000000 * i, .end_us = 1000000 * i + 2000 * i,
+            .awake_us = 1000 * i,
+        };
+
+        g_array_prepend_val(gaps, gap);
+    }
+    g_assert_cmpfloat_with_epsilon(bench_gaps_usual_ms(gaps, spans, 0), 99, 1);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/colo/bench/pause/events", test_events);
     g_test_add_func("/colo/bench/pause/overlap", test_overlap);
+    g_test_add_func("/colo/bench/pause/held", test_held);
+    g_test_add_func("/colo/bench/pause/usual", test_usual);
     g_test_add_func("/colo/bench/pause/bound", test_bound);
     return g_test_run();
 }
