@@ -249,10 +249,18 @@ static int rewriter_post_load(void *opaque, int version_id)
     return 0;
 }
 
+/* The array comes from g_malloc(), and a key is compared as a whole. */
+static int entry_pre_load(void *opaque)
+{
+    memset(opaque, 0, sizeof(ColoRewriteEntry));
+    return 0;
+}
+
 static const VMStateDescription vmstate_entry = {
     .name = "filter-rewriter/connection",
     .version_id = 1,
     .minimum_version_id = 1,
+    .pre_load = entry_pre_load,
     .fields = (VMStateField[]) {
         VMSTATE_UINT8_ARRAY(key.src, ColoRewriteEntry, 16),
         VMSTATE_UINT8_ARRAY(key.dst, ColoRewriteEntry, 16),
