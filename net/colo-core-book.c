@@ -93,6 +93,7 @@ CoreFlow *core_flow_of(ColoCore *core, const ColoPacket *packet,
         QTAILQ_INIT(&f->primary);
         QTAILQ_INIT(&f->secondary);
         colo_tcp_init(&f->tcp, &core->stream_budget);
+        colo_lower_init(&f->lower);
     }
     if (f) {
         core_touch(core, f);
@@ -148,6 +149,9 @@ void core_release(ColoCore *core, ColoHeld *held, uint64_t *counter)
     if (f) {
         QTAILQ_REMOVE(&f->primary, held, in_flow);
         f->primary_count--;
+        if (held->packet.kind == COLO_KIND_TCP) {
+            colo_lower_left(&f->lower, &held->packet);
+        }
     }
     core->stats.queue_packets--;
     core->stats.queue_bytes -= colo_held_footprint(held);

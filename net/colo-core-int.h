@@ -9,6 +9,7 @@
 #define NET_COLO_CORE_INT_H
 
 #include "net/colo-core.h"
+#include "net/colo-lower.h"
 #include "net/colo-tcp.h"
 
 /*
@@ -31,6 +32,7 @@ typedef struct CoreFlow {
     ColoHeldList secondary;         /* whole frames; none of TCP */
     uint32_t secondary_count;
     ColoTcpCompare tcp;
+    ColoLower lower;
 } CoreFlow;
 
 struct ColoCore {

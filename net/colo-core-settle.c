@@ -122,7 +122,24 @@ static void release_part(ColoCore *core, CoreFlow *f, ColoHeld *held)
                          held->vnet_hdr_len);
     part->epoch = held->epoch;
     part->len = colo_cut(&held->packet, part->data, len);
+    colo_lower_left(&f->lower, &held->packet);
     core_release_unheld(core, part, &core->stats.parts);
+}
+
+/* The first frame held waits for S to acknowledge as much. */
+static void release_lowered(ColoCore *core, CoreFlow *f, const ColoHeld *held)
+{
+    uint8_t frame[COLO_LOWER_SIZE];
+    struct iovec iov = { .iov_base = frame };
+
+    while ((iov.iov_len = colo_lower(&f->lower, &held->packet, held->data,
+                                     frame))) {
+        ColoHeld *lowered = colo_held_new(&core->pool, &iov, 1, iov.iov_len,
+                                          held->vnet_hdr_len);
+
+        lowered->epoch = held->epoch;
+        core_release_unheld(core, lowered, &core->stats.lowered);
+    }
 }
 
 void core_settle(ColoCore *core, CoreFlow *f)
@@ -143,6 +160,9 @@ void core_settle(ColoCore *core, CoreFlow *f)
             core_mismatch(core, f, reason);
         } else if (verdict == COLO_WAIT) {
             release_part(core, f, held);
+            if (held->packet.kind == COLO_KIND_TCP) {
+                release_lowered(core, f, held);
+            }
         }
         return;
     }

@@ -30,6 +30,9 @@ void colo_core_primary(ColoCore *core, ColoHeld *held, int64_t now)
     held->arrived = now;
     f = core_flow_of(core, &held->packet, held->data);
     core_hold(core, f, held);
+    if (f && held->packet.kind == COLO_KIND_TCP) {
+        colo_lower_primary(&f->lower, &held->packet, held->data);
+    }
     if (!f) {
         core_mismatch(core, NULL, COLO_REASON_FULL);
         return;
@@ -53,6 +56,7 @@ static void secondary_segment(ColoCore *core, CoreFlow *f,
     ColoTcpSegment segment = core_segment_of(packet, data);
     ColoReason reason = COLO_REASON_NONE;
 
+    colo_lower_secondary(&f->lower, packet, data);
     if (colo_tcp_secondary(&f->tcp, &segment, &reason) == COLO_MISMATCH &&
         !f->blamed) {
         f->blamed = true;
@@ -144,6 +148,7 @@ static void forget_secondary(ColoCore *core)
         f->ahead_since = 0;
         core_drop_secondary_frames(core, f);
         colo_tcp_checkpoint(&f->tcp);
+        colo_lower_checkpoint(&f->lower);
     }
 }
 
