@@ -121,6 +121,7 @@ static void release_part(ColoCore *core, CoreFlow *f, ColoHeld *held)
     part = colo_held_new(&core->pool, &iov, 1, iov.iov_len,
                          held->vnet_hdr_len);
     part->epoch = held->epoch;
+    colo_lower_sack(&f->lower, &held->packet, part->data);
     part->len = colo_cut(&held->packet, part->data, len);
     colo_lower_left(&f->lower, &held->packet);
     core_release_unheld(core, part, &core->stats.parts);
@@ -142,6 +143,17 @@ static void release_lowered(ColoCore *core, CoreFlow *f, const ColoHeld *held)
     }
 }
 
+/* No client is to believe that S has what only P has got. */
+static void lower_sack(const CoreFlow *f, ColoHeld *held)
+{
+    const ColoPacket *p = &held->packet;
+
+    if (p->kind == COLO_KIND_TCP &&
+        colo_lower_sack(&f->lower, p, held->data)) {
+        colo_cut_finish(p, held->data, p->l4_len, p->payload_len);
+    }
+}
+
 void core_settle(ColoCore *core, CoreFlow *f)
 {
     ColoHeld *held;
@@ -152,6 +164,7 @@ void core_settle(ColoCore *core, CoreFlow *f)
         ColoVerdict verdict = compare(core, f, held, &reason);
 
         if (verdict == COLO_MATCH) {
+            lower_sack(f, held);
             core_release(core, held, &core->stats.matches);
             continue;
         }

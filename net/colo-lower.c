@@ -26,20 +26,99 @@ void colo_lower_init(ColoLower *l)
     *l = (ColoLower) { .scale_max = SCALE_MAX };
 }
 
+/* Ranges */
+
+static bool contains(const ColoRange *outer, const ColoRange *inner)
+{
+    return !colo_seq_before(inner->from, outer->from) &&
+           !colo_seq_before(outer->to, inner->to);
+}
+
+static bool touch(const ColoRange *a, const ColoRange *b)
+{
+    return !colo_seq_before(a->to, b->from) && !colo_seq_before(b->to, a->from);
+}
+
+/* What @a and @b have in common; false: nothing */
+static bool intersect(const ColoRange *a, const ColoRange *b, ColoRange *out)
+{
+    out->from = colo_seq_before(a->from, b->from) ? b->from : a->from;
+    out->to = colo_seq_before(a->to, b->to) ? a->to : b->to;
+    return colo_seq_before(out->from, out->to);
+}
+
+/* In front of the others; those which it touches become part of it. */
+static void add_range(ColoAck *a, ColoRange range)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < a->ranges; i++) {
+        ColoRange r = a->range[i];
+
+        if (!touch(&r, &range)) {
+            a->range[n++] = r;
+            continue;
+        }
+        if (colo_seq_before(r.from, range.from)) {
+            range.from = r.from;
+        }
+        if (colo_seq_before(range.to, r.to)) {
+            range.to = r.to;
+        }
+    }
+    n = MIN(n, COLO_LOWER_RANGES - 1);
+    memmove(&a->range[1], &a->range[0], n * sizeof(a->range[0]));
+    a->range[0] = range;
+    a->ranges = n + 1;
+}
+
+static void forget_acked(ColoAck *a)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < a->ranges; i++) {
+        if (colo_seq_before(a->ack, a->range[i].from)) {
+            a->range[n++] = a->range[i];
+        }
+    }
+    a->ranges = n;
+}
+
+/* What a segment says */
+
+static ColoRange sack_block(const ColoPacket *p, const uint8_t *frame,
+                            unsigned i)
+{
+    const uint8_t *block = frame + p->tcp.sack_off + 8 * i;
+
+    return (ColoRange) { ldl_be_p(block), ldl_be_p(block + 4) };
+}
+
+static bool is_sane(const ColoRange *block, uint32_t ack)
+{
+    return colo_seq_before(ack, block->from) &&
+           colo_seq_before(block->from, block->to) &&
+           block->to - ack <= SACK_FAR;
+}
+
+/* Its ACK is not below the one before */
 static void read_ack(ColoAck *a, const ColoPacket *p, const uint8_t *frame)
 {
-    *a = (ColoAck) {
-        .valid = true,
-        .ack = p->tcp.ack,
-        .window = p->tcp.window,
-        .has_ts = p->tcp.ts_off,
-        .tsecr = p->tcp.tsecr,
-        .n_sack = p->tcp.n_sack,
-    };
-    for (unsigned i = 0; i < a->n_sack; i++) {
-        const uint8_t *block = frame + p->tcp.sack_off + 8 * i;
+    if (!a->valid) {
+        a->ranges = 0;
+    }
+    a->valid = true;
+    a->ack = p->tcp.ack;
+    a->window = p->tcp.window;
+    a->has_ts = p->tcp.ts_off;
+    a->tsecr = p->tcp.tsecr;
+    forget_acked(a);
+    for (unsigned i = p->tcp.n_sack; i > 0; i--) {
+        ColoRange block = sack_block(p, frame, i - 1);
 
-        a->sack[i] = (ColoRange) { ldl_be_p(block), ldl_be_p(block + 4) };
+        if (is_sane(&block, a->ack)) {
+            add_range(a, block);
+        }
     }
 }
 
@@ -71,35 +150,41 @@ void colo_lower_primary(ColoLower *l, const ColoPacket *p,
     }
 }
 
-static bool contains(const ColoRange *outer, const ColoRange *inner)
-{
-    return !colo_seq_before(inner->from, outer->from) &&
-           !colo_seq_before(outer->to, inner->to);
-}
-
 /* Does it say that something has come twice?  RFC 2883 */
-static bool is_dsack(const ColoAck *a)
+static bool is_dsack(const ColoPacket *p, const uint8_t *frame)
 {
-    return a->n_sack &&
-           (colo_seq_before(a->sack[0].from, a->ack) ||
-            (a->n_sack > 1 && contains(&a->sack[1], &a->sack[0])));
-}
+    ColoRange first, second;
 
-/* Does S say that something is missing? */
-static bool is_duplicate(const ColoAck *now, const ColoAck *before,
-                         const ColoPacket *p)
-{
-    if (p->payload_len || has_flag(p, COLO_TCP_FIN) || is_dsack(now) ||
-        (before->valid && before->ack != now->ack)) {
+    if (!p->tcp.n_sack) {
         return false;
     }
-    return now->n_sack || (before->valid && before->window == now->window);
+    first = sack_block(p, frame, 0);
+    if (colo_seq_before(first.from, p->tcp.ack)) {
+        return true;
+    }
+    if (p->tcp.n_sack == 1) {
+        return false;
+    }
+    second = sack_block(p, frame, 1);
+    return contains(&second, &first);
+}
+
+/* Does S, which has said @before, say that something is missing? */
+static bool is_duplicate(const ColoAck *before, const ColoPacket *p,
+                         const uint8_t *frame)
+{
+    if (p->payload_len || has_flag(p, COLO_TCP_FIN) || is_dsack(p, frame) ||
+        (before->valid && before->ack != p->tcp.ack)) {
+        return false;
+    }
+    return p->tcp.n_sack ||
+           (before->valid && before->window == p->tcp.window);
 }
 
 void colo_lower_secondary(ColoLower *l, const ColoPacket *p,
                           const uint8_t *frame)
 {
-    ColoAck *s = &l->secondary, now;
+    ColoAck *s = &l->secondary;
 
     if (has_flag(p, COLO_TCP_SYN)) {
         colo_lower_checkpoint(l);
@@ -109,13 +194,12 @@ void colo_lower_secondary(ColoLower *l, const ColoPacket *p,
         (s->valid && colo_seq_before(p->tcp.ack, s->ack))) {
         return;
     }
-    read_ack(&now, p, frame);
-    if (is_duplicate(&now, s, p)) {
+    if (is_duplicate(s, p, frame)) {
         l->duplicates = MIN(l->duplicates + 1, COLO_LOWER_DUPLICATES);
-    } else if (s->valid && s->ack != now.ack) {
+    } else if (s->valid && s->ack != p->tcp.ack) {
         l->duplicates = 0;
     }
-    *s = now;
+    read_ack(s, p, frame);
 }
 
 void colo_lower_left(ColoLower *l, const ColoPacket *p)
@@ -180,67 +264,22 @@ static bool is_news(ColoLower *l, uint32_t ack, uint16_t window)
     return true;
 }
 
-/* SACK */
-
-static unsigned add_block(ColoRange *out, unsigned n, unsigned max,
-                          const ColoRange *block)
-{
-    for (unsigned i = 0; i < n; i++) {
-        if (contains(&out[i], block)) {
-            return n;
-        }
-        if (contains(block, &out[i])) {
-            out[i] = *block;
-            return n;
-        }
-    }
-    if (n < max) {
-        out[n++] = *block;
-    }
-    return n;
-}
-
-/* What @a and @b have in common; false: nothing */
-static bool intersect(const ColoRange *a, const ColoRange *b, ColoRange *out)
-{
-    out->from = colo_seq_before(a->from, b->from) ? b->from : a->from;
-    out->to = colo_seq_before(a->to, b->to) ? a->to : b->to;
-    return colo_seq_before(out->from, out->to);
-}
-
-static bool is_sane(const ColoRange *block, uint32_t ack)
-{
-    return !colo_seq_before(block->from, ack) &&
-           colo_seq_before(block->from, block->to) &&
-           block->to - ack <= SACK_FAR;
-}
-
-static unsigned common_blocks(const ColoLower *l, uint32_t ack, ColoRange *out,
+/* The segment: what both have above @ack, which is S's */
+static unsigned common_ranges(const ColoLower *l, uint32_t ack, ColoRange *out,
                               unsigned max)
 {
     const ColoAck *p = &l->primary, *s = &l->secondary;
     const ColoRange acked = { ack, p->ack };
     unsigned n = 0;
-    ColoRange both;
 
-    for (unsigned i = 0; i < s->n_sack; i++) {
-        if (!is_sane(&s->sack[i], ack)) {
-            continue;
-        }
-        if (intersect(&s->sack[i], &acked, &both)) {
-            n = add_block(out, n, max, &both);
-        }
-        for (unsigned j = 0; j < p->n_sack; j++) {
-            if (is_sane(&p->sack[j], ack) &&
-                intersect(&s->sack[i], &p->sack[j], &both)) {
-                n = add_block(out, n, max, &both);
-            }
+    for (unsigned i = 0; i < s->ranges && n < max; i++) {
+        n += intersect(&s->range[i], &acked, &out[n]);
+        for (unsigned j = 0; j < p->ranges && n < max; j++) {
+            n += intersect(&s->range[i], &p->range[j], &out[n]);
         }
     }
     return n;
 }
-
-/* The segment */
 
 static uint8_t *put_timestamps(uint8_t *opt, const ColoLower *l,
                                const ColoPacket *p)
@@ -279,7 +318,7 @@ static uint32_t build(const ColoLower *l, const ColoPacket *p,
     uint8_t *tcp = out + p->l4_off, *end = tcp + TCP_HEADER;
     unsigned space = OPTIONS_MAX - (p->tcp.ts_off ? TIMESTAMPS_SPACE : 0);
     ColoRange block[COLO_SACK_BLOCKS];
-    unsigned n = common_blocks(l, ack, block, (space - 4) / 8);
+    unsigned n = common_ranges(l, ack, block, (space - 4) / 8);
 
     memcpy(out, frame, p->l4_off + TCP_HEADER);
     if (p->tcp.ts_off) {
@@ -315,4 +354,60 @@ uint32_t colo_lower(ColoLower *l, const ColoPacket *p, const uint8_t *frame,
     l->left_ack = s->ack;
     l->left_window = window;
     return build(l, p, frame, s->ack, window, out);
+}
+
+/* What S has of @block, as far as there is room for; how many ranges */
+static unsigned secondary_has(const ColoAck *s, uint32_t ack,
+                              const ColoRange *block, ColoRange *out,
+                              unsigned room)
+{
+    const ColoRange acked = { block->from, ack };
+    unsigned n = 0;
+
+    if (room && colo_seq_before(block->from, ack)) {
+        n += intersect(block, &acked, &out[n]);
+    }
+    for (unsigned i = 0; s->valid && i < s->ranges && n < room; i++) {
+        n += intersect(block, &s->range[i], &out[n]);
+    }
+    return n;
+}
+
+bool colo_lower_sack(const ColoLower *l, const ColoPacket *p, uint8_t *frame)
+{
+    const ColoAck *s = &l->secondary;
+    uint8_t *opt = frame + p->tcp.sack_off - 2, *end;
+    uint32_t ack = p->tcp.ack;      /* S has that at least */
+    ColoRange out[COLO_SACK_BLOCKS];
+    unsigned n = 0;
+    bool same = true;
+
+    if (!p->tcp.n_sack || !colo_cut_possible(p)) {
+        return false;
+    }
+    if (s->valid && colo_seq_before(ack, s->ack)) {
+        ack = s->ack;
+    }
+    for (unsigned i = 0; i < p->tcp.n_sack; i++) {
+        ColoRange block = sack_block(p, frame, i);
+        unsigned has = secondary_has(s, ack, &block, &out[n],
+                                     p->tcp.n_sack - n);
+
+        same = same && has == 1 && contains(&out[n], &block);
+        n += has;
+    }
+    if (same) {
+        return false;
+    }
+    end = opt + opt[1];
+    if (n) {
+        opt[1] = 2 + 8 * n;
+        opt += 2;
+    }
+    for (unsigned i = 0; i < n; i++, opt += 8) {
+        stl_be_p(opt, out[i].from);
+        stl_be_p(opt + 4, out[i].to);
+    }
+    memset(opt, OPT_NOP, end - opt);
+    return true;
 }

@@ -13,12 +13,15 @@
  *   TSval       P's, of the segment that waits: so TSval never goes back
  *   TSecr       the older of the two: at worst the client believes that the way
  *               is longer than it is (RFC 7323 4.3)
- *   SACK        what both have above the ACK (RFC 2018): S's blocks, cut to what
- *               P has acknowledged or has blocks for; no D-SACK (RFC 2883)
+ *   SACK        what both have above the ACK (RFC 2018), the latest of S first
  *
  * It leaves where it tells something new, a higher ACK or a larger window; and
  * once for each duplicate ACK of S's (RFC 5681), which is what makes a client
  * send again, so that none is made up.  P's segment itself waits on.
+ *
+ * For the same reason P's segments leave with SACK blocks for no more than S has:
+ * what a client has once been told that it has arrived it sends again only after
+ * a time-out.
  *
  * A guest's window scale is known if its SYN was seen (both SYNs have the same:
  * net/colo-tcp.h).  Otherwise the bounds of RFC 7323 are taken, each so that less
@@ -36,15 +39,18 @@
 
 #include "net/colo-stream.h"
 
-/* What a segment says to its receiver about the other direction */
+/* Of ranges that do not touch, the latest first */
+#define COLO_LOWER_RANGES 8
+
+/* What a guest has told of what it has got */
 typedef struct ColoAck {
     bool valid;
     uint32_t ack;
     uint16_t window;            /* not scaled */
     bool has_ts;
     uint32_t tsecr;
-    unsigned n_sack;
-    ColoRange sack[COLO_SACK_BLOCKS];
+    unsigned ranges;            /* above ack */
+    ColoRange range[COLO_LOWER_RANGES];
 } ColoAck;
 
 /* Of one flow */
@@ -84,6 +90,13 @@ void colo_lower_left(ColoLower *l, const ColoPacket *p);
  */
 uint32_t colo_lower(ColoLower *l, const ColoPacket *p, const uint8_t *frame,
                     uint8_t *out);
+
+/*
+ * @p of P's may leave.  Cuts the SACK blocks in @frame down to what S has, too;
+ * the frame stays as long as it is.  True: it has changed, and colo_cut_finish()
+ * has to put its checksum right.
+ */
+bool colo_lower_sack(const ColoLower *l, const ColoPacket *p, uint8_t *frame);
 
 /* S is what P is; what it has said is over. */
 void colo_lower_checkpoint(ColoLower *l);

@@ -6,7 +6,8 @@
  * where it has these.
  *
  *   P SEGMENT        P has sent it, and it has to wait; see colo-packet-text.h
- *   L SEGMENT        P has sent it, and it leaves as it is
+ *   L SEGMENT        P has sent it, and it leaves; with "sack=" if what S has
+ *                    not was cut out of its SACK blocks
  *   S SEGMENT        S has sent it
  *   checkpoint       what waits leaves, too
  *
@@ -18,6 +19,7 @@
  */
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
+#include "net/colo-cut.h"
 #include "net/colo-lower.h"
 #include "colo-packet-text.h"
 
@@ -122,6 +124,40 @@ static void check(const Segment *held, const ColoPacket *p,
     }
 }
 
+static void print_sack(Run *run, const ColoPacket *p, const uint8_t *frame)
+{
+    for (unsigned i = 0; i < p->tcp.n_sack; i++) {
+        const uint8_t *block = frame + p->tcp.sack_off + 8 * i;
+
+        g_string_append_printf(run->effects, "%s%u-%u", i ? "," : " sack=",
+                               (unsigned)ldl_be_p(block),
+                               (unsigned)ldl_be_p(block + 4));
+    }
+}
+
+static void leave(Run *run, Segment *segment)
+{
+    uint8_t *frame = segment->frame->data;
+    ColoPacket p;
+
+    if (colo_lower_sack(&run->lower, &segment->packet, frame)) {
+        colo_cut_finish(&segment->packet, frame, segment->packet.l4_len,
+                        segment->packet.payload_len);
+        colo_packet_parse(&p, frame, segment->frame->len,
+                          segment->packet.l2_off);
+        g_assert_cmphex(packet_l4_sum(&p, frame), ==, 0);
+        g_assert_false(p.tcp.malformed_options);
+        g_assert_cmpuint(p.payload_off, ==, segment->packet.payload_off);
+        g_assert_cmpuint(p.tcp.ack, ==, segment->packet.tcp.ack);
+        if (p.tcp.n_sack) {
+            print_sack(run, &p, frame);
+        } else {
+            g_string_append(run->effects, " sack=");
+        }
+    }
+    colo_lower_left(&run->lower, &segment->packet);
+}
+
 static void lower(Run *run)
 {
     uint8_t out[COLO_LOWER_SIZE];
@@ -139,13 +175,7 @@ static void lower(Run *run)
             g_string_append_printf(run->effects, " ts=%u:%u", p.tcp.tsval,
                                    p.tcp.tsecr);
         }
-        for (unsigned i = 0; i < p.tcp.n_sack; i++) {
-            const uint8_t *block = out + p.tcp.sack_off + 8 * i;
-
-            g_string_append_printf(run->effects, "%s%u-%u", i ? "," : " sack=",
-                                   (unsigned)ldl_be_p(block),
-                                   (unsigned)ldl_be_p(block + 4));
-        }
+        print_sack(run, &p, out);
     }
 }
 
@@ -180,7 +210,7 @@ static void event(Run *run, const char *text)
     } else {
         colo_lower_primary(&run->lower, &segment.packet, segment.frame->data);
         if (text[0] == 'L') {
-            colo_lower_left(&run->lower, &segment.packet);
+            leave(run, &segment);
         } else if (!run->held.frame) {
             run->held = segment;
             segment.frame = NULL;
@@ -365,7 +395,7 @@ static const struct {
       "P ${T} A seq=100 ack=99 win=90 nop nop ts=7:8\n"
       "S ${T} A seq=100 ack=20 win=90 sack=30-35,40-45,50-55,60-65"
       " => 20/90 ts=7:8 sack=30-35,40-45,50-55" },
-    { "sack/a-block-in-another-would-be-d-sack",
+    { "sack/no-d-sack-is-made",
       OPEN("ws=0")
       "P ${T} A seq=100 ack=36 win=90\n"
       "S ${T} A seq=100 ack=20 win=90 sack=32-34,30-40 => 20/90 sack=30-36" },
@@ -374,6 +404,35 @@ static const struct {
       "P ${T} A seq=100 ack=40 win=90\n"
       "S ${T} A seq=100 ack=20 win=90 sack=35-30,30-30,25-0x80000000"
       " => 20/90" },
+    { "sack/what-was-told-before-counts",
+      OPEN("ws=0")
+      "L ${T} A seq=100 ack=20 win=90\n"
+      "P ${T} A seq=100 ack=99 win=90\n"
+      "S ${T} A seq=100 ack=20 win=90 sack=30-40 => 20/90 sack=30-40\n"
+      "S ${T} A seq=100 ack=20 win=90 sack=50-60 => 20/90 sack=50-60,30-40\n"
+      "S ${T} A seq=100 ack=20 win=90 sack=40-50 => 20/90 sack=30-60\n"
+      "S ${T} A seq=100 ack=60 win=90 => 60/90\n"
+      "S ${T} A seq=100 ack=60 win=90 => 60/90" },
+    { "sack/primarys-own-says-no-more-than-secondary-has",
+      OPEN("ws=0")
+      "S ${T} A seq=100 ack=20 win=90 sack=30-40\n"
+      "L ${T} A seq=100 ack=20 win=90 sack=35-50 => sack=35-40\n"
+      "L ${T} A seq=100 ack=20 win=90 ts=1:2 sack=50-60,35-38 => sack=35-38\n"
+      "L ${T} A seq=100 ack=20 win=90 sack=50-60 => sack=\n"
+      "L ${T} A seq=100 ack=20 win=90 sack=32-35\n"
+      "S ${T} A seq=100 ack=50 win=90\n"
+      "L ${T} A seq=100 ack=20 win=90 sack=30-40 len=10\n"
+      "L ${T} A seq=100 ack=20 win=90 sack=30-60 len=10 => sack=30-50" },
+    { "sack/primarys-d-sack-stays",
+      OPEN("ws=0")
+      "S ${T} A seq=100 ack=20 win=90 sack=30-40\n"
+      "L ${T} A seq=100 ack=20 win=90 sack=10-15,30-40\n"
+      "L ${T} A seq=100 ack=20 win=90 sack=10-15,50-60 => sack=10-15" },
+    { "sack/of-before-the-checkpoint-is-over",
+      OPEN("ws=0")
+      "S ${T} A seq=100 ack=20 win=90 sack=30-40\n"
+      "checkpoint\n"
+      "L ${T} A seq=100 ack=20 win=90 sack=30-40 => sack=" },
     { "timestamps/echo-is-the-older-one",
       OPEN("ws=0")
       "P ${T} A seq=100 ack=40 win=90 ts=500:60\n"
