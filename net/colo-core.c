@@ -11,6 +11,15 @@
 /* A flow in which nothing has happened for so long is forgotten */
 #define IDLE_MS (60 * 1000)
 
+static void lower_primary(const ColoHeld *held)
+{
+    CoreFlow *f = held->flow;
+
+    if (f && held->packet.kind == COLO_KIND_TCP) {
+        colo_lower_primary(&f->lower, &held->packet, held->data);
+    }
+}
+
 void colo_core_primary(ColoCore *core, ColoHeld *held, int64_t now)
 {
     ColoCoreStats *stats = &core->stats;
@@ -30,8 +39,8 @@ void colo_core_primary(ColoCore *core, ColoHeld *held, int64_t now)
     held->arrived = now;
     f = core_flow_of(core, &held->packet, held->data);
     core_hold(core, f, held);
-    if (f && held->packet.kind == COLO_KIND_TCP) {
-        colo_lower_primary(&f->lower, &held->packet, held->data);
+    if (!core_is_of_new_epoch(core, held)) {
+        lower_primary(held);
     }
     if (!f) {
         core_mismatch(core, NULL, COLO_REASON_FULL);
@@ -181,6 +190,7 @@ static void settle_early(ColoCore *core)
         if (held->flow) {
             core_touch(core, held->flow);
         }
+        lower_primary(held);
     }
     QTAILQ_FOREACH_SAFE(held, &core->early, in_order, next) {
         if (core_is_of_new_epoch(core, held)) {

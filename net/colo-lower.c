@@ -187,7 +187,8 @@ void colo_lower_secondary(ColoLower *l, const ColoPacket *p,
     ColoAck *s = &l->secondary;
 
     if (has_flag(p, COLO_TCP_SYN)) {
-        colo_lower_checkpoint(l);
+        s->valid = false;
+        l->duplicates = 0;
         return;
     }
     if (has_flag(p, COLO_TCP_RST) || !has_flag(p, COLO_TCP_ACK) ||
@@ -228,7 +229,7 @@ void colo_lower_left(ColoLower *l, const ColoPacket *p)
 
 void colo_lower_checkpoint(ColoLower *l)
 {
-    l->secondary.valid = false;
+    l->secondary = l->primary;
     l->duplicates = 0;
 }
 

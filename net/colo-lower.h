@@ -56,7 +56,7 @@ typedef struct ColoAck {
 /* Of one flow */
 typedef struct ColoLower {
     ColoAck primary;            /* P's latest, whether it has left or not */
-    ColoAck secondary;          /* S's latest, of this epoch */
+    ColoAck secondary;          /* S's latest of this epoch, or P's before */
     bool has_left;
     uint32_t left_ack;          /* what the client has had */
     uint16_t left_window;
@@ -74,7 +74,7 @@ typedef struct ColoLower {
 
 void colo_lower_init(ColoLower *l);
 
-/* P, or S in this epoch, has sent @p, of kind TCP; @frame is what it is in. */
+/* P or S, in this epoch, has sent @p, of kind TCP; @frame is what it is in. */
 void colo_lower_primary(ColoLower *l, const ColoPacket *p,
                         const uint8_t *frame);
 void colo_lower_secondary(ColoLower *l, const ColoPacket *p,
@@ -98,7 +98,7 @@ uint32_t colo_lower(ColoLower *l, const ColoPacket *p, const uint8_t *frame,
  */
 bool colo_lower_sack(const ColoLower *l, const ColoPacket *p, uint8_t *frame);
 
-/* S is what P is; what it has said is over. */
+/* S is what P is: it has what P has told until now. */
 void colo_lower_checkpoint(ColoLower *l);
 
 #endif

@@ -433,6 +433,14 @@ static const struct {
       "S ${T} A seq=100 ack=20 win=90 sack=30-40\n"
       "checkpoint\n"
       "L ${T} A seq=100 ack=20 win=90 sack=30-40 => sack=" },
+    { "sack/checkpoint-gives-secondary-what-primary-has",
+      OPEN("ws=0")
+      "P ${T} A seq=100 ack=20 win=90 sack=30-40\n"
+      "checkpoint\n"
+      "L ${T} A seq=100 ack=20 win=90 sack=30-50 => sack=30-40\n"
+      "P ${T} A seq=100 ack=60 win=90\n"
+      "S ${T} A seq=100 ack=20 win=90 sack=55-60"
+      " => 20/90 sack=55-60,30-40" },
     { "timestamps/echo-is-the-older-one",
       OPEN("ws=0")
       "P ${T} A seq=100 ack=40 win=90 ts=500:60\n"
