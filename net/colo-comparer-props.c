@@ -55,6 +55,8 @@ static const Statistic statistics[] = {
               "packets released by a checkpoint"),
     STATISTIC("parts", parts, "segments of the primary whose beginning left "
               "before the secondary had sent the rest"),
+    STATISTIC("lowered-acks", lowered, "acknowledgements sent with the "
+              "secondary's number while the primary's higher one is held"),
     STATISTIC("released-committed", released_committed,
               "packets that arrived after the checkpoint of their epoch"),
     STATISTIC("released-uncompared", released_uncompared,

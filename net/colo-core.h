@@ -72,6 +72,7 @@ typedef struct ColoCoreStats {
     uint64_t secondary_packets;
     uint64_t matches;               /* P's frames that S's were equal to */
     uint64_t parts;                 /* segments that left in part, early */
+    uint64_t lowered;               /* ACKs made of P's, with S's number */
     uint64_t mismatches[COLO_REASON__MAX];
     uint64_t checkpoints;
     uint64_t released_by_checkpoint;

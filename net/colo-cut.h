@@ -1,5 +1,5 @@
 /*
- * The beginning of a TCP segment as a segment of its own
+ * A TCP segment in a lesser form: its beginning as a segment of its own
  *
  * Pure: no I/O, no locks.
  *
@@ -23,5 +23,12 @@ bool colo_cut_possible(const ColoPacket *p);
  * needed is cleared.  Returns the new length of the frame.
  */
 uint32_t colo_cut(const ColoPacket *p, uint8_t *frame, uint32_t payload_len);
+
+/*
+ * The same where the caller has changed the TCP header, up to @l4_len bytes of
+ * it, as it likes: only lengths, checksums and virtio-net header are put right.
+ */
+uint32_t colo_cut_finish(const ColoPacket *p, uint8_t *frame, uint32_t l4_len,
+                         uint32_t payload_len);
 
 #endif

@@ -116,20 +116,25 @@ static bool equal(const ColoStream *s, uint32_t seq, const uint8_t *data,
 ColoStreamResult colo_stream_compare(const ColoStream *s, uint32_t seq,
                                      const uint8_t *data, uint32_t len)
 {
-    uint32_t end = seq + len, known = 0;
+    uint32_t known = 0;
 
+    /* @seq may be anywhere: 2^31 away, neither is before the other */
     for (unsigned i = 0; i < s->ranges; i++) {
         const ColoRange *r = &s->range[i];
-        uint32_t from = colo_seq_before(seq, r->from) ? r->from : seq;
-        uint32_t to = colo_seq_before(r->to, end) ? r->to : end;
+        uint32_t span = r->to - r->from, into = seq - r->from, skip = 0, n;
 
-        if (!colo_seq_before(from, to)) {
+        if (into >= span) {
+            skip = r->from - seq;
+            into = 0;
+        }
+        if (skip >= len) {
             continue;
         }
-        if (!equal(s, from, data + (from - seq), to - from)) {
+        n = MIN(len - skip, span - into);
+        if (!equal(s, seq + skip, data + skip, n)) {
             return COLO_STREAM_DIFFERS;
         }
-        known += to - from;
+        known += n;
     }
     return known == len ? COLO_STREAM_SAME : COLO_STREAM_UNKNOWN;
 }
@@ -137,10 +142,11 @@ ColoStreamResult colo_stream_compare(const ColoStream *s, uint32_t seq,
 uint32_t colo_stream_known(const ColoStream *s, uint32_t seq, uint32_t len)
 {
     for (unsigned i = 0; i < s->ranges; i++) {
-        const ColoRange *r = &s->range[i];
+        uint32_t span = s->range[i].to - s->range[i].from;
+        uint32_t into = seq - s->range[i].from;
 
-        if (!colo_seq_before(seq, r->from) && colo_seq_before(seq, r->to)) {
-            return MIN(len, r->to - seq);
+        if (into < span) {
+            return MIN(len, span - into);
         }
     }
     return 0;

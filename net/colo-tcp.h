@@ -17,8 +17,8 @@
  *   URG         S's urgent pointer has got as far (RFC 6093: it only moves on,
  *               and may skip positions when more becomes urgent)
  *
- * PSH, ECE, CWR, window, timestamps and SACK blocks legitimately differ: they
- * take nothing from S that it could not do without.
+ * PSH, ECE, CWR, window and timestamps legitimately differ: they take nothing from
+ * S that it could not do without.  SACK blocks do: net/colo-lower.h cuts them.
  *
  * A keepalive or probe of one byte below what has left (RFC 1122 4.2.3.6) may
  * carry garbage; it leaves when it is what has left, or what S has probed with.

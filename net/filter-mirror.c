@@ -121,9 +121,13 @@ static void mirror_vm_change(void *opaque, bool running, RunState state)
 {
     FilterMirror *s = opaque;
 
-    if (running) {
-        g_ptr_array_set_size(s->late, 0);
-    }
+    /*
+     * Stopping, too: the run state changes before the vCPUs have stopped, so
+     * that some may be late by then; but the net layer gives these to the NIC
+     * (or drops them) when it hears of the change, as we do now.  The state of
+     * the checkpoint holds them, and the secondary must not get them again.
+     */
+    g_ptr_array_set_size(s->late, 0);
 }
 
 /* What is of the old epoch would be dropped over there: spare the way */

@@ -4,7 +4,8 @@
  * Each case is a text, a line for each event, and behind "=>" what must come of
  * it: numbers of P's frames which leave, counted from 1 in the order in which
  * they came, as NUMBER/LENGTH where no more than LENGTH bytes of the payload
- * leave, and "want-REASON" for a checkpoint that is asked for.
+ * leave, as NUMBER^ACK where an ACK leaves that is lowered to that number, and
+ * "want-REASON" for a checkpoint that is asked for.
  *
  *   P FRAME          P has sent it; see colo-packet-text.h.  ${T} and the like
  *   P@5 FRAME        in epoch 5             stand for the headers below
@@ -44,6 +45,7 @@ typedef struct Run {
     ColoCore *core;
     unsigned sent;
     uint32_t length[LENGTHS];   /* of the first frames of P's */
+    uint32_t ack[LENGTHS];      /* and what they acknowledge */
     GString *effects;
     int64_t now;
 } Run;
@@ -67,10 +69,15 @@ static void on_release(void *opaque, ColoHeld *held)
 {
     Run *run = opaque;
     uint32_t number;
+    ColoPacket p;
 
+    colo_packet_parse(&p, held->data, held->len, NUMBER_LEN);
     memcpy(&number, held->data, sizeof(number));
     g_string_append_printf(run->effects, " %u", number);
-    if (number <= LENGTHS && held->len != run->length[number - 1]) {
+    if (number <= LENGTHS && p.tcp.ack != run->ack[number - 1]) {
+        g_assert_cmpuint(p.payload_len, ==, 0);
+        g_string_append_printf(run->effects, "^%u", p.tcp.ack);
+    } else if (number <= LENGTHS && held->len != run->length[number - 1]) {
         check_part(run, held);
     }
     colo_core_recycle(run->core, held);
@@ -126,6 +133,7 @@ static void primary(Run *run, const char *text)
                               NUMBER_LEN);
     if (run->sent <= LENGTHS) {
         run->length[run->sent - 1] = held->len;
+        run->ack[run->sent - 1] = held->packet.tcp.ack;
     }
     held->epoch = epoch;
     /* The number is no virtio-net header: nothing is in that */
@@ -337,8 +345,29 @@ static const struct {
       "S ${T} A seq=1 ack=1 => 1" },
     { "tcp/pure-ack-waits",
       "P ${T} A seq=1 ack=100\n"
-      "S ${T} A seq=1 ack=99\n"
+      "S ${T} A seq=1 ack=99 => 1^99\n"
       "S ${T} A seq=1 ack=100 => 1" },
+    { "tcp/what-secondary-has-lost-is-asked-for",
+      "S ${T} A seq=1 ack=50\n"
+      "P ${T} A seq=1 ack=50 => 1\n"
+      "P ${T} A seq=1 ack=60\n"
+      "P ${T} A seq=1 ack=70\n"
+      "S ${T} A seq=1 ack=50 sack=60-70 => 2^50\n"
+      "P ${T2} A seq=1 ack=99\n"
+      "S ${T} A seq=1 ack=50 sack=60-80 => 2^50\n"
+      "S ${T} A seq=1 ack=80 => 2 3\n"
+      "P ${T} A seq=1 ack=90 => 5^80\n"
+      "checkpoint 0 => 4 5\n"
+      "P ${T} A seq=1 ack=95\n"
+      "S ${T} A seq=1 ack=92 => 6^92" },
+    { "tcp/no-lowered-ack-of-a-new-epoch",
+      "checkpoint 1\n"
+      "marker 1\n"
+      "P@2 ${T} A seq=1 ack=60\n"
+      "S ${T} A seq=1 ack=50\n"
+      "checkpoint 2\n"
+      "marker 2\n"
+      "S ${T} A seq=1 ack=55 => 1^55" },
     { "tcp/flows-do-not-wait-for-each-other",
       "P ${T} A seq=1 ack=1 len=10\n"
       "P ${T2} A seq=1 ack=1 len=10\n"
@@ -347,7 +376,7 @@ static const struct {
     { "tcp/in-a-flow-they-do",
       "P ${T} A seq=1 ack=5\n"
       "P ${T} A seq=1 ack=1 len=10\n"
-      "S ${T} A seq=1 ack=1 len=10\n"
+      "S ${T} A seq=1 ack=1 len=10 => 1^1\n"
       "S ${T} A seq=11 ack=5 => 1 2" },
     { "tcp/mismatch-asks-once",
       "S ${T} A seq=1 ack=1 len=10 set=54:ff\n"
@@ -374,7 +403,7 @@ static const struct {
       "S ${T6} FA seq=1 ack=1 len=10 => 1" },
     { "tcp/no-part-with-another-ack",
       "S ${T} A seq=1 ack=1 len=3\n"
-      "P ${T} A seq=1 ack=2 len=10\n"
+      "P ${T} A seq=1 ack=2 len=10 => 1^1\n"
       "wait 20\n"
       "P ${T} A seq=11 ack=2 len=10\n"
       "S ${T} A seq=1 ack=2 => 1/3" },

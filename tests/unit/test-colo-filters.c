@@ -392,6 +392,24 @@ static void test_mirror_late(void)
     filter_end();
 }
 
+/*
+ * What comes while the vCPUs are still stopping is in the guest's NIC, and so in
+ * the state of the checkpoint
+ */
+static void test_mirror_stopping(void)
+{
+    filter_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
+    connect_peer("out-connections");
+    running = false;
+    receive("a");
+    set_running(false);
+    receive("b");
+    expect_written("a b ");
+    checkpoint(1);
+    expect_written("[1] b ");
+    filter_end();
+}
+
 static void test_mirror_failover(void)
 {
     filter_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
@@ -623,6 +641,7 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/filters/mirror/discard", test_mirror_discard);
     g_test_add_func("/colo/filters/mirror/full", test_mirror_full);
     g_test_add_func("/colo/filters/mirror/late", test_mirror_late);
+    g_test_add_func("/colo/filters/mirror/stopping", test_mirror_stopping);
     g_test_add_func("/colo/filters/mirror/failover", test_mirror_failover);
     g_test_add_func("/colo/filters/out/epochs", test_out_epochs);
     g_test_add_func("/colo/filters/in/marker-first", test_in_marker_first);

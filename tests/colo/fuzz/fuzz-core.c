@@ -3,7 +3,8 @@
  *
  * Input: events, each an op byte and what belongs to it; frames are headers that
  * are sound, with bytes from the input over them.  No frame of P's may be lost,
- * leave twice, or stay after a checkpoint or failover, and all are counted.
+ * leave twice, or stay after a checkpoint or failover, and all are counted.  An
+ * ACK that is lowered is one that S has sent.
  *
  * Copyright (c) 2026 the qemu-colo developers
  *
@@ -19,7 +20,9 @@ typedef struct Run {
     ColoCore *core;
     uint64_t in;                /* frames of P given to the core */
     uint64_t out;               /* and released again */
-    uint64_t parts;             /* made by the core of one of those it has */
+    uint64_t made;              /* by the core, of one of those it has */
+    uint32_t ack[FRAMES];       /* of all that S has sent, for one input */
+    unsigned acks;
     int64_t now;
     ColoHeld *held[FRAMES];     /* those which the core has */
     unsigned count;
@@ -45,15 +48,22 @@ static const uint8_t templates[][64] = {
       0, 1, 8, 0, 6, 4, 0, 1 },
 };
 
-/* It is a segment with data, and no more than that */
-static void check_part(const ColoHeld *held)
+/* It is a segment with data, and no more than that, or an ACK of S's */
+static void check_made(const Run *run, const ColoHeld *held)
 {
     ColoPacket p;
+    unsigned i = 0;
 
     colo_packet_parse(&p, held->data, held->len, held->vnet_hdr_len);
-    assert(p.kind == COLO_KIND_TCP && p.payload_len);
+    assert(p.kind == COLO_KIND_TCP);
     assert(p.payload_off + p.payload_len == held->len);
     assert(!(p.tcp.flags & (COLO_TCP_FIN | COLO_TCP_SYN | COLO_TCP_RST)));
+    if (!p.payload_len && run->acks < FRAMES) {
+        while (i < run->acks && run->ack[i] != p.tcp.ack) {
+            i++;
+        }
+        assert(i < run->acks && p.tcp.flags & COLO_TCP_ACK);
+    }
 }
 
 static void on_release(void *opaque, ColoHeld *held)
@@ -68,8 +78,8 @@ static void on_release(void *opaque, ColoHeld *held)
         run->held[i] = run->held[--run->count];
         run->out++;
     } else {
-        check_part(held);
-        run->parts++;
+        check_made(run, held);
+        run->made++;
     }
     colo_core_recycle(run->core, held);
 }
@@ -124,6 +134,18 @@ static void primary(Run *run, const uint8_t *frame, uint32_t len,
     colo_core_primary(run->core, held, run->now);
 }
 
+static void secondary(Run *run, const uint8_t *frame, uint32_t len,
+                      uint32_t vnet_hdr_len)
+{
+    ColoPacket p;
+
+    colo_packet_parse(&p, frame, len, MIN(len, vnet_hdr_len));
+    if (p.kind == COLO_KIND_TCP && run->acks < FRAMES) {
+        run->ack[run->acks++] = p.tcp.ack;
+    }
+    colo_core_secondary(run->core, frame, len, vnet_hdr_len, run->now);
+}
+
 static void check(const Run *run)
 {
     const ColoCoreStats *stats = colo_core_stats(run->core);
@@ -131,7 +153,7 @@ static void check(const Run *run)
     assert(run->count == stats->queue_packets);
     assert(run->in == run->out + run->count);
     assert(run->in == stats->primary_packets);
-    assert(run->parts == stats->parts);
+    assert(run->made == stats->parts + stats->lowered);
     assert(run->out == stats->matches + stats->released_by_checkpoint +
            stats->released_committed + stats->released_uncompared);
     assert(stats->queue_packets || !stats->queue_bytes);
@@ -150,13 +172,12 @@ static void event(Run *run, Input *in, uint64_t *epoch)
         primary(run, frame, len,
                 op % OP__MAX == OP_PRIMARY_EPOCH ? *epoch + (op >> 6) : 0);
         if (op % OP__MAX == OP_BOTH) {
-            colo_core_secondary(run->core, frame, len, 0, run->now);
+            secondary(run, frame, len, 0);
         }
         break;
     case OP_SECONDARY:
         len = next_frame(in, frame);
-        colo_core_secondary(run->core, frame, len, op & 0x80 ? 12 : 0,
-                            run->now);
+        secondary(run, frame, len, op & 0x80 ? 12 : 0);
         break;
     case OP_CHECKPOINT:
         *epoch = op & 0x80 ? *epoch + 1 : op >> 6;
@@ -188,6 +209,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     Input in = { data, size };
     uint64_t epoch = 0;
 
+    run.acks = 0;
     if (!run.core) {
         run.core = colo_core_new(&config, &ops, 0, &run);
     }
