@@ -187,7 +187,7 @@ void colo_lower_secondary(ColoLower *l, const ColoPacket *p,
     ColoAck *s = &l->secondary;
 
     if (has_flag(p, COLO_TCP_SYN)) {
-        s->valid = false;
+        s->valid = l->told = false;
         l->duplicates = 0;
         return;
     }
@@ -201,6 +201,7 @@ void colo_lower_secondary(ColoLower *l, const ColoPacket *p,
         l->duplicates = 0;
     }
     read_ack(s, p, frame);
+    l->told = true;
 }
 
 void colo_lower_left(ColoLower *l, const ColoPacket *p)
@@ -230,6 +231,7 @@ void colo_lower_left(ColoLower *l, const ColoPacket *p)
 void colo_lower_checkpoint(ColoLower *l)
 {
     l->secondary = l->primary;
+    l->told = false;
     l->duplicates = 0;
 }
 
@@ -340,7 +342,7 @@ uint32_t colo_lower(ColoLower *l, const ColoPacket *p, const uint8_t *frame,
     const ColoAck *s = &l->secondary;
     uint16_t window;
 
-    if (!s->valid || !l->primary.valid || !colo_cut_possible(p) ||
+    if (!l->told || !l->primary.valid || !colo_cut_possible(p) ||
         p->l4_off > COLO_LOWER_HEADERS || !has_flag(p, COLO_TCP_ACK) ||
         has_flag(p, COLO_TCP_SYN | COLO_TCP_RST) ||
         !colo_seq_before(s->ack, p->tcp.ack) ||

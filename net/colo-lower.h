@@ -57,6 +57,7 @@ typedef struct ColoAck {
 typedef struct ColoLower {
     ColoAck primary;            /* P's latest, whether it has left or not */
     ColoAck secondary;          /* S's latest of this epoch, or P's before */
+    bool told;                  /* it is S's */
     bool has_left;
     uint32_t left_ack;          /* what the client has had */
     uint16_t left_window;
