@@ -15,7 +15,8 @@
 
 #define PAUSE(load) \
     { "pause", load, "pause." load " pause." load ".outside pause." load \
-      ".agreement load." load " pause.disagreement", bench_run_pause, .needs_pair = true, \
+      ".agreement load." load " pause.disagreement", \
+      bench_run_pause, .needs_pair = true, \
       .why_alone = "a guest alone is never stopped" }
 #define NET(metric) { "net", metric, metric, bench_run_net }
 #define DISK(mode, metric) { "disk", mode, "disk." metric, bench_run_disk }
