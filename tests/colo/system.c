@@ -34,10 +34,20 @@ static const char *required(const char *variable)
 void system_options(ScenarioConfig *config, const GOptionEntry *entries,
                     int *argc, char ***argv)
 {
+    const GOptionEntry common[] = {
+        { "machine", 0, 0, G_OPTION_ARG_STRING, &config->machine, NULL, "" },
+        { "disk", 0, 0, G_OPTION_ARG_STRING, &config->disk, NULL, "" },
+        { "nic", 0, 0, G_OPTION_ARG_STRING, &config->nic, NULL, "" },
+        { "compare", 0, 0, G_OPTION_ARG_STRING, &config->compare, NULL, "" },
+        { }
+    };
     g_autoptr(GOptionContext) context = g_option_context_new(NULL);
     g_autoptr(GError) gerr = NULL;
 
-    g_option_context_add_main_entries(context, entries, NULL);
+    g_option_context_add_main_entries(context, common, NULL);
+    if (entries) {
+        g_option_context_add_main_entries(context, entries, NULL);
+    }
     if (!g_option_context_parse(context, argc, argv, &gerr)) {
         fail(gerr->message);
     }

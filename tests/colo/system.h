@@ -14,7 +14,8 @@
 #include "scenario.h"
 
 /*
- * Takes the options @entries from the command line, and the files and the
+ * Takes --machine, --disk, --nic and --compare for @config and the program's own
+ * options @entries, or NULL, from the command line; and the files and the
  * accelerator of @config from COLO_QEMU, COLO_QEMU_IMG, COLO_KERNEL, COLO_INITRD
  * and COLO_ACCEL.  Ends the program if there is something wrong with them.
  */

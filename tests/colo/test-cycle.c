@@ -68,10 +68,6 @@ static bool lacks_hugepages(void)
 int main(int argc, char **argv)
 {
     GOptionEntry entries[] = {
-        { "machine", 0, 0, G_OPTION_ARG_STRING, &config.machine, NULL, "" },
-        { "disk", 0, 0, G_OPTION_ARG_STRING, &config.disk, NULL, "" },
-        { "nic", 0, 0, G_OPTION_ARG_STRING, &config.nic, NULL, "" },
-        { "compare", 0, 0, G_OPTION_ARG_STRING, &config.compare, NULL, "" },
         { "smp", 0, 0, G_OPTION_ARG_INT, &config.smp, NULL, "" },
         { "memory", 0, 0, G_OPTION_ARG_INT, &config.memory_mib, NULL, "MIB" },
         { "ram", 0, 0, G_OPTION_ARG_STRING, &config.ram,

@@ -254,18 +254,12 @@ static void test_epochs(void)
 
 int main(int argc, char **argv)
 {
-    GOptionEntry entries[] = {
-        { "machine", 0, 0, G_OPTION_ARG_STRING, &config.machine, NULL, "" },
-        { "nic", 0, 0, G_OPTION_ARG_STRING, &config.nic, NULL, "" },
-        { "compare", 0, 0, G_OPTION_ARG_STRING, &config.compare, NULL, "" },
-        { }
-    };
     g_autofree char *path = NULL;
 
     g_test_init(&argc, &argv, NULL);
     scenario_defaults(&config);
     config.interval_ms = INTERVAL_MS;
-    system_options(&config, entries, &argc, &argv);
+    system_options(&config, NULL, &argc, &argv);
     path = g_strdup_printf("/colo/epochs/%s/%s/%s", config.machine, config.nic,
                            config.compare);
     g_test_add_func(path, test_epochs);

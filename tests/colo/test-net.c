@@ -136,19 +136,13 @@ static void test_net(void)
 
 int main(int argc, char **argv)
 {
-    GOptionEntry entries[] = {
-        { "machine", 0, 0, G_OPTION_ARG_STRING, &config.machine, NULL, "" },
-        { "nic", 0, 0, G_OPTION_ARG_STRING, &config.nic, NULL, "" },
-        { "compare", 0, 0, G_OPTION_ARG_STRING, &config.compare, NULL, "" },
-        { }
-    };
     g_autofree char *path = NULL;
 
     g_test_init(&argc, &argv, NULL);
     scenario_defaults(&config);
     config.append = "colo.vlan=" STR(NET_WIRE_VLAN)
                     " colo.vlan_ip=" NET_WIRE_VLAN_PEER "/24";
-    system_options(&config, entries, &argc, &argv);
+    system_options(&config, NULL, &argc, &argv);
     path = g_strdup_printf("/colo/net/%s/%s/%s", config.machine, config.nic,
                            config.compare);
     g_test_add_func(path, test_net);
