@@ -39,12 +39,26 @@ typedef struct Turn {
     int boots_failed;        /* in a row */
 } Turn;
 
+/* By the name of all of its kind ("pause"), or with the part ("pause.idle") */
+static bool is_named(const BenchRunner *runner, const char *name)
+{
+    size_t len = strlen(runner->name);
+
+    return strncmp(name, runner->name, len) == 0 &&
+           (!name[len] || (name[len] == '.' && runner->part &&
+                           g_str_equal(name + len + 1, runner->part)));
+}
+
 static bool asked_for(const BenchPlan *plan, const BenchRunner *runner)
 {
     g_auto(GStrv) names = g_strsplit(plan->metrics ?: "", ",", -1);
 
-    return !plan->metrics || g_strv_contains((const char *const *)names,
-                                             runner->name);
+    for (int n = 0; names[n]; n++) {
+        if (is_named(runner, names[n])) {
+            return true;
+        }
+    }
+    return !plan->metrics;
 }
 
 static bool skipped(const BenchPlan *plan, const BenchRunner *runner)
@@ -58,23 +72,38 @@ static bool wanted(const BenchPlan *plan, const BenchRunner *runner)
     return asked_for(plan, runner) && !skipped(plan, runner);
 }
 
+/* What --metrics may name: "pause .idle .30, hold, ..."; free with g_free() */
+static char *known_names(void)
+{
+    GString *known = g_string_new(NULL);
+    const char *last = "";
+
+    for (size_t i = 0; i < bench_runners_count; i++) {
+        const BenchRunner *runner = &bench_runners[i];
+
+        if (!g_str_equal(runner->name, last)) {
+            g_string_append_printf(known, "%s%s", i ? ", " : "", runner->name);
+        }
+        if (runner->part) {
+            g_string_append_printf(known, " .%s", runner->part);
+        }
+        last = runner->name;
+    }
+    return g_string_free(known, FALSE);
+}
+
 bool bench_plan_check(const char *metrics, Error **errp)
 {
     g_auto(GStrv) names = g_strsplit(metrics ?: "", ",", -1);
-    g_autoptr(GPtrArray) all = g_ptr_array_new();
-    g_autofree char *known = NULL;
+    g_autofree char *known = known_names();
 
-    g_ptr_array_add(all, NULL);
-    for (size_t i = 0; i < bench_runners_count; i++) {
-        const char *name = bench_runners[i].name;
-
-        if (!g_strv_contains((const char *const *)all->pdata, name)) {
-            g_ptr_array_insert(all, all->len - 1, (char *)name);
-        }
-    }
-    known = g_strjoinv(", ", (char **)all->pdata);
     for (int n = 0; names[n]; n++) {
-        if (!g_strv_contains((const char *const *)all->pdata, names[n])) {
+        bool found = false;
+
+        for (size_t i = 0; i < bench_runners_count && !found; i++) {
+            found = is_named(&bench_runners[i], names[n]);
+        }
+        if (!found) {
             error_setg(errp, "there are no metrics '%s', but %s", names[n],
                        known);
             return false;

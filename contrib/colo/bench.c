@@ -76,7 +76,7 @@ static bool bench_parse(Bench *b, int argc, char **argv)
           "The guest's initial RAM disk, with guestd inside", "FILE" },
         { "metrics", 0, 0, G_OPTION_ARG_STRING, &p->metrics,
           "Some of pause, hold, net, disk, cost, failover, resync, packet, "
-          "limits (all)", "LIST" },
+          "limits, or parts such as pause.idle (all)", "LIST" },
         { "rounds", 0, 0, G_OPTION_ARG_INT, &b->rounds,
           "How often the builds take their turns (5)", "N" },
         { "quick", 0, 0, G_OPTION_ARG_NONE, &quick,
