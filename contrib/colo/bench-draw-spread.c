@@ -80,24 +80,23 @@ static void draw_cloud(GString *script, const GArray *sorted, double x,
 }
 
 static void draw_limit(GString *script, const BenchResults *results,
-                       int loads, Range *range)
+                       Range *range)
 {
     const BenchMetric *metric = bench_metric_find("limit.device-state");
     BenchSummary limit = bench_summary(results, metric, BENCH_LIMIT,
                                        BENCH_P50);
-    g_autofree char *at = NULL;
 
     if (limit.rounds) {
         double ms = MAX(limit.median, LEAST_MS);
 
         range_add(range, ms);
-        at = g_strdup_printf("%g, %g", loads - 0.5, ms);
-        g_string_append_printf(script, "set arrow from -0.5, %g to %g, %g "
-                               "nohead dt 2 lc rgb '%s'\n", ms, loads - 0.5,
-                               ms, bench_colour(BENCH_LIMIT));
-        bench_draw_label(script, "device state saved and loaded", at,
-                         bench_colour(BENCH_LIMIT),
-                         "right offset 0, -0.7 font ',10'");
+        g_string_append_printf(script, "set arrow from graph 0, first %g to "
+                               "graph 1, first %g nohead dt 2 lc rgb '%s'\n",
+                               ms, ms, bench_colour(BENCH_LIMIT));
+        /* Below the key, where no figure can lie under it */
+        bench_draw_label(script, "- - device state saved and loaded",
+                         "screen 0.97, screen 1", bench_colour(BENCH_LIMIT),
+                         "right offset 0, -3.3 font ',11'");
     }
 }
 
@@ -143,10 +142,10 @@ char *bench_draw_pauses(const BenchResults *results,
         g_string_free(script, TRUE);
         return NULL;
     }
-    draw_limit(script, results, loads, &range);
+    draw_limit(script, results, &range);
     g_string_append_printf(script, "set logscale y\nset xrange [-0.5:%g]\n"
                            "set yrange [%g:%g]\nset grid noxtics\n"
-                           "set ylabel 'ms'\n%s\n", loads - 0.5,
+                           "set ylabel 'ms'\n%s\n", loads - 0.4,
                            range.least / 1.6, range.most * 1.3, plot->str);
     return g_string_free(script, FALSE);
 }
