@@ -367,8 +367,14 @@ static bool download(BenchWork *work, BenchTransfer *t, int fd, char *buf,
         return false;
     }
     while (!t->bytes || received < t->bytes) {
-        ssize_t n = receive(work, fd, buf, CHUNK, errp);
+        ssize_t n;
 
+        /* A guest that always has more would not let it wait, and so end. */
+        if (bench_work_stopped(work)) {
+            error_setg(errp, "stopped before the end");
+            return false;
+        }
+        n = receive(work, fd, buf, CHUNK, errp);
         if (n == 0) {
             error_setg(errp, "only %" PRIu64 " of %" PRIu64 " bytes came",
                        received, t->bytes);
@@ -386,6 +392,7 @@ static bool upload(BenchWork *work, BenchTransfer *t, int fd, char *buf,
                    Error **errp)
 {
     uint64_t sent = 0;
+    ssize_t n;
 
     guest_fill(buf, CHUNK, 1, 0);
     while (!t->bytes || sent < t->bytes) {
@@ -397,7 +404,11 @@ static bool upload(BenchWork *work, BenchTransfer *t, int fd, char *buf,
         sent += len;
     }
     shutdown(fd, SHUT_WR);
-    return receive(work, fd, buf, 1, errp) == 0;
+    n = receive(work, fd, buf, 1, errp);
+    if (n > 0) {
+        error_setg(errp, "the guest answered what it should only take");
+    }
+    return n == 0;
 }
 
 bool bench_client_transfer(BenchWork *work, void *opaque, Error **errp)

@@ -406,7 +406,7 @@ bool bench_guest_join(BenchGuest *g, Error **errp)
     guint pauses = g->pauses.spans->len;
     bool ok;
 
-    g->join = (BenchJoin) { };
+    g->join = (BenchJoin) { .resync_mib = -1 };
     ok = pair_run_command(g->s.run, PAIR_CMD_JOIN, 0, errp) &&
          pair_run_wait(g->s.run, PAIR_PROTECTED, BENCH_PROTECT_MS, errp);
     g->s.killing = false;

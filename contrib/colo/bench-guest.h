@@ -84,7 +84,7 @@ bool bench_guest_join(BenchGuest *guest, Error **errp);
 /* What a join has cost; of the last one. */
 typedef struct BenchJoin {
     double resync_ms;      /* from the resync's begin until it was ready */
-    double resync_mib;     /* over NBD, to the secondary, until then */
+    double resync_mib;     /* over NBD, to the secondary; -1: never seen */
     double stopped_ms;     /* of the guest, until it was protected */
 } BenchJoin;
 const BenchJoin *bench_guest_joined(const BenchGuest *guest);

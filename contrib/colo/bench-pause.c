@@ -65,10 +65,11 @@ const BenchSpan *bench_span_overlap(const GArray *spans,
     return best;
 }
 
-double bench_gaps_usual_ms(const GArray *gaps, const GArray *spans,
-                           int64_t slack_us)
+/* Of @gaps, those with nothing in common with @spans: held ms, sorted */
+static GArray *gaps_between(const GArray *gaps, const GArray *spans,
+                            int64_t slack_us)
 {
-    g_autoptr(GArray) ms = g_array_new(false, false, sizeof(double));
+    GArray *ms = g_array_new(false, false, sizeof(double));
 
     for (guint i = 0; i < gaps->len; i++) {
         const BenchSpan *gap = &g_array_index(gaps, BenchSpan, i);
@@ -79,11 +80,24 @@ double bench_gaps_usual_ms(const GArray *gaps, const GArray *spans,
             g_array_append_val(ms, held);
         }
     }
-    if (!ms->len) {
-        return 0;
-    }
     bench_sort((double *)ms->data, ms->len);
-    return bench_percentile((double *)ms->data, ms->len, 0.99);
+    return ms;
+}
+
+double bench_gaps_usual_ms(const GArray *gaps, const GArray *spans,
+                           int64_t slack_us)
+{
+    g_autoptr(GArray) ms = gaps_between(gaps, spans, slack_us);
+
+    return ms->len ? bench_percentile((double *)ms->data, ms->len, 0.99) : 0;
+}
+
+double bench_gaps_longest_ms(const GArray *gaps, const GArray *spans,
+                             int64_t slack_us)
+{
+    g_autoptr(GArray) ms = gaps_between(gaps, spans, slack_us);
+
+    return ms->len ? g_array_index(ms, double, ms->len - 1) : 0;
 }
 
 double bench_pause_bound_ms(double pause_ms, double period_ms)

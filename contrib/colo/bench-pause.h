@@ -49,6 +49,9 @@ const BenchSpan *bench_span_overlap(const GArray *spans,
  */
 double bench_gaps_usual_ms(const GArray *gaps, const GArray *spans,
                            int64_t slack_us);
+/* ... and the longest of them; 0 where there are none. */
+double bench_gaps_longest_ms(const GArray *gaps, const GArray *spans,
+                             int64_t slack_us);
 
 /*
  * How far inside and outside may be apart, ms: the counter's period twice

@@ -29,21 +29,14 @@ QEMU_BUILD_BUG_ON(offsetof(TcpInfo, pacing_rate) != 104);
 
 double bench_cpu_seconds(pid_t pid)
 {
-    g_autofree char *path = g_strdup_printf("/proc/%d/stat", (int)pid);
-    g_autofree char *text = NULL;
-    unsigned long user, sys;
-    const char *rest = NULL;
+    struct timespec used;
+    clockid_t clock;
 
-    /* After the name, which may hold anything: state, then 10 numbers */
-    if (g_file_get_contents(path, &text, NULL, NULL)) {
-        rest = strrchr(text, ')');
-    }
-    if (!rest ||
-        sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
-               &user, &sys) != 2) {
+    /* In nanoseconds, where /proc/PID/stat counts ticks of 10 ms */
+    if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &used) < 0) {
         return -1;
     }
-    return (user + sys) / (double)sysconf(_SC_CLK_TCK);
+    return used.tv_sec + used.tv_nsec / 1e9;
 }
 
 static bool rollup_field(const char *text, const char *name, double *mib)

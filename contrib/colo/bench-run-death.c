@@ -132,6 +132,10 @@ bool bench_run_resync(BenchRun *run, Error **errp)
         !bench_guest_join(run->guest, errp)) {
         return false;
     }
+    if (join->resync_mib < 0) {
+        error_setg(errp, "the resync was over before its bytes were counted");
+        return false;
+    }
     bench_run_add(run, time, join->resync_ms);
     bench_run_add(run, bytes, join->resync_mib);
     bench_run_add(run, stopped, join->stopped_ms);

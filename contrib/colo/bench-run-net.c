@@ -36,10 +36,9 @@ static bool run_echo(BenchRun *run, bool udp, const char *metric,
                           bound_ms(run), errp)) {
         return false;
     }
-    if (echo.lost) {
-        timeline_event(run->timeline, "lost", "   %s: %u of %u datagrams were "
-                       "not answered within a second", metric, echo.lost,
-                       echo.lost + ms->len);
+    if (udp && echo.lost + ms->len) {
+        bench_run_add(run, "udp.lost",
+                      100.0 * echo.lost / (echo.lost + ms->len));
     }
     if (!ms->len) {
         error_setg(errp, "no answer to any request");

@@ -21,6 +21,9 @@
 #define GAP_US 1000
 #define SLACK_US 2000
 #define SETTLE_S 0.6
+/* The longest pause that is waited for, and how often it is looked at */
+#define PAUSE_S 30
+#define POLL_S 0.005
 /* Where the background disk load writes */
 #define DISK_LOAD "disk-load 4096 8192 196608"
 /* For the hold no timer shall come in between. */
@@ -57,51 +60,114 @@ static bool load_pages(BenchRun *run, uint64_t *pages, Error **errp)
     return true;
 }
 
-/* What QEMU said and what was seen, for each pause since number @from. */
-static bool add_pauses(BenchRun *run, const PauseLoad *load, guint from,
-                       const GArray *gaps, Error **errp)
+/* "pause.LOAD.WHAT"; free with g_free() */
+static char *metric_of(const PauseLoad *load, const char *what)
 {
-    g_autofree char *inside = g_strdup_printf("pause.%s", load->name);
-    g_autofree char *outside = g_strdup_printf("pause.%s.outside",
-                                               load->name);
-    g_autofree char *agreement = g_strdup_printf("pause.%s.agreement",
-                                                 load->name);
+    return g_strdup_printf("pause.%s.%s", load->name, what);
+}
+
+/* Whether the two figures of a pause are within their bound */
+static bool agree(BenchRun *run, const PauseLoad *load, const BenchSpan *span,
+                  const BenchSpan *seen, double usual_ms)
+{
+    double ms = bench_span_ms(span), held_ms = bench_span_held_ms(seen);
+    double apart_ms = ABS(held_ms - ms);
+
+    bench_run_add(run, "pause.disagreement", apart_ms);
+    if (apart_ms <= bench_pause_bound_ms(ms, TICK_US / 1e3) + usual_ms) {
+        return true;
+    }
+    timeline_event(run->timeline, "apart", "   pause.%s: %.2f ms by "
+                   "the events, %.2f ms from outside, of which the vCPU "
+                   "was awake for %.2f ms: further apart than their "
+                   "bound (and %.2f ms)", load->name, ms, bench_span_ms(seen),
+                   bench_span_ms(seen) - held_ms, usual_ms);
+    return false;
+}
+
+/* Of @gaps, what belongs to the pauses since number @from, and what does not */
+static void add_outside(BenchRun *run, const PauseLoad *load, guint from,
+                        const GArray *gaps)
+{
+    g_autofree char *outside = metric_of(load, "outside");
+    g_autofree char *agreement = metric_of(load, "agreement");
+    g_autofree char *unannounced = metric_of(load, "unannounced");
     const GArray *spans = bench_guest_pauses(run->guest)->spans;
     double usual_ms = bench_gaps_usual_ms(gaps, spans, SLACK_US);
-    guint count = 0, apart = 0;
+    guint count = 0, within = 0;
 
     for (guint i = from; i < spans->len; i++) {
         const BenchSpan *span = &g_array_index(spans, BenchSpan, i);
         const BenchSpan *seen = bench_span_overlap(gaps, span, SLACK_US);
-        double ms = bench_span_ms(span);
-        bool agree;
-        /* What is not even GAP_US long is too short to be seen. */
-        double seen_ms = seen ? bench_span_ms(seen) : 0;
-        double held_ms = seen ? bench_span_held_ms(seen) : 0;
+        static const BenchSpan nothing;
 
-        bench_run_add(run, inside, ms);
+        /* One that is not even GAP_US long cannot be seen. */
         if (seen) {
-            bench_run_add(run, outside, seen_ms);
+            bench_run_add(run, outside, bench_span_ms(seen));
         }
-        bench_run_add(run, "pause.disagreement", ABS(held_ms - ms));
-        agree = ABS(held_ms - ms) <=
-                bench_pause_bound_ms(ms, TICK_US / 1e3) + usual_ms;
-        if (!agree) {
-            timeline_event(run->timeline, "apart", "   pause.%s: %.2f ms by "
-                           "the events, %.2f ms from outside, of which the vCPU "
-                           "was awake for %.2f ms: further apart than their "
-                           "bound (and %.2f ms)", load->name, ms, seen_ms,
-                           seen_ms - held_ms, usual_ms);
-            apart++;
+        if (seen || bench_span_ms(span) > GAP_US / 1e3) {
+            within += agree(run, load, span, seen ?: &nothing, usual_ms);
+            count++;
         }
-        count++;
     }
-    if (!count) {
+    bench_run_add(run, unannounced,
+                  bench_gaps_longest_ms(gaps, spans, SLACK_US));
+    if (count) {
+        bench_run_add(run, agreement, 100.0 * within / count);
+    }
+}
+
+/* What QEMU said, and what was seen if @gaps is not NULL, since number @from */
+static bool add_pauses(BenchRun *run, const PauseLoad *load, guint from,
+                       const GArray *gaps, Error **errp)
+{
+    g_autofree char *inside = g_strdup_printf("pause.%s", load->name);
+    const GArray *spans = bench_guest_pauses(run->guest)->spans;
+
+    if (from == spans->len) {
         error_setg(errp, "no checkpoint while the load was %s", load->name);
         return false;
     }
-    bench_run_add(run, agreement, 100.0 * (count - apart) / count);
+    for (guint i = from; i < spans->len; i++) {
+        bench_run_add(run, inside,
+                      bench_span_ms(&g_array_index(spans, BenchSpan, i)));
+    }
+    if (gaps) {
+        add_outside(run, load, from, gaps);
+    }
     return true;
+}
+
+/* A pause that has begun counts: the longest would be the first to be cut. */
+static bool end_of_pause(BenchRun *run, Error **errp)
+{
+    for (int i = 0; i < PAUSE_S / POLL_S; i++) {
+        if (!bench_guest_pauses(run->guest)->stopped_us) {
+            return true;
+        }
+        if (!bench_guest_sleep(run->guest, POLL_S, errp)) {
+            return false;
+        }
+    }
+    error_setg(errp, "a pause has lasted for more than %d s", PAUSE_S);
+    return false;
+}
+
+/*
+ * Where the kernel does not tell what the vCPUs did, a gap cannot be told from
+ * a vCPU that waits for its turn: only QEMU's events are left.
+ */
+static BenchVcpus *watch_vcpus(BenchRun *run)
+{
+    Error *err = NULL;
+    BenchVcpus *vcpus = bench_vcpus_new(run->guest, BENCH_PRIMARY, &err);
+
+    if (!vcpus) {
+        timeline_event(run->timeline, "inside", "   pauses only by QEMU's "
+                       "events: %s", error_get_pretty(err));
+        error_free(err);
+    }
+    return vcpus;
 }
 
 static bool watch(BenchRun *run, const PauseLoad *load, Error **errp)
@@ -113,24 +179,23 @@ static bool watch(BenchRun *run, const PauseLoad *load, Error **errp)
         .nonce = TICK_NONCE + (load - loads), .memory_mib = run->config->memory_mib,
         .period_us = TICK_US, .gap_us = GAP_US, .gaps = gaps,
     };
-    g_autoptr(BenchVcpus) vcpus = bench_vcpus_new(run->guest, BENCH_PRIMARY,
-                                                  errp);
+    g_autoptr(BenchVcpus) vcpus = watch_vcpus(run);
     BenchWork *work;
     guint from;
     bool ok, ticked;
 
-    if (!vcpus) {
-        return false;
-    }
     tick.vcpus = vcpus;
-    work = bench_work_start(bench_tick_watch, &tick, seconds * 1000 + 30000);
+    work = bench_work_start(bench_tick_watch, &tick,
+                            (seconds + 2 * PAUSE_S) * 1000);
     /* It has to find the page first. */
     ok = bench_guest_sleep(run->guest, SETTLE_S, errp);
     from = bench_guest_pauses(run->guest)->spans->len;
-    ok = ok && bench_guest_sleep(run->guest, seconds, errp);
+    ok = ok && bench_guest_sleep(run->guest, seconds, errp) &&
+         end_of_pause(run, errp);
     bench_work_stop(work);
     ticked = bench_work_finish(work, ok ? errp : NULL);
-    return ok && ticked && add_pauses(run, load, from, gaps, errp);
+    return ok && ticked &&
+           add_pauses(run, load, from, vcpus ? gaps : NULL, errp);
 }
 
 /* The rate of memory load that was reached is part of the result. */
@@ -165,7 +230,8 @@ static bool watch_net(BenchRun *run, const PauseLoad *load, Error **errp)
 {
     BenchTransfer transfer = { .address = GUEST };
     BenchWork *work = bench_work_start(bench_client_transfer, &transfer,
-                                       run->effort->pause_s * 1000 + 30000);
+                                       (run->effort->pause_s + 2 * PAUSE_S) *
+                                       1000);
     bool ok = bench_guest_sleep(run->guest, SETTLE_S, errp) &&
               watch(run, load, errp);
 

@@ -15,15 +15,17 @@
 
 #define PAUSE(load) \
     { "pause", load, "pause." load " pause." load ".outside pause." load \
-      ".agreement load." load " pause.disagreement", \
+      ".agreement pause." load ".unannounced load." load \
+      " pause.disagreement", \
       bench_run_pause, .needs_pair = true, \
       .why_alone = "a guest alone is never stopped" }
 #define NET(metric) { "net", metric, metric, bench_run_net }
+#define NET_UDP(metric) { "net", metric, metric " udp.lost", bench_run_net }
 #define DISK(mode, metric) { "disk", mode, "disk." metric, bench_run_disk }
-#define RESYNC(size, ...) \
+#define RESYNC(size) \
     { "resync", size, "resync." size ".*", bench_run_resync, \
       .needs_pair = true, .why_alone = "a guest alone has one disk", \
-      .big_disk = true, __VA_ARGS__ }
+      .big_disk = true }
 
 /* In this order; those with equal needs share a guest. */
 const BenchRunner bench_runners[] = {
@@ -31,7 +33,7 @@ const BenchRunner bench_runners[] = {
     PAUSE("net"),
     { "hold", NULL, "hold", bench_run_hold, .needs_pair = true,
       .why_alone = "nothing is held back for a guest alone" },
-    NET("echo.rtt"), NET("udp.rtt"), NET("connect.request"),
+    NET("echo.rtt"), NET_UDP("udp.rtt"), NET("connect.request"),
     NET("requests.rate"), NET("tcp.guest-to-client"),
     NET("tcp.client-to-guest"),
     /* Reading finds what sequential writing has left. */
@@ -44,7 +46,7 @@ const BenchRunner bench_runners[] = {
       "cost.ram.*", bench_run_cost },
     { "failover", NULL, "failover.*", bench_run_failover, .needs_pair = true,
       .why_alone = "a guest alone dies with its host", .spoils = true },
-    RESYNC("1m"), RESYNC("100m", .rounds = 2), RESYNC("all", .rounds = 1),
+    RESYNC("1m"), RESYNC("100m"), RESYNC("all"),
     { "packet", NULL, "packet.*", bench_run_packet, .needs_pair = true,
       .why_alone = "there is no packet path", .no_guest = true },
     { "packet", NULL, "limit.packet.*", bench_run_packet_limits,

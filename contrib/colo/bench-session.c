@@ -158,7 +158,7 @@ static void note_missing(Session *s, const BenchRunner *runner,
 static void fail(Turn *t, const BenchRunner *runner, BenchVariant variant,
                  const Error *err)
 {
-    const char *why = error_get_pretty(err);
+    const char *why = err ? error_get_pretty(err) : "it did not say why";
 
     timeline_event(t->s->timeline, "failed", "!!!! %s, %s %s: %s",
                    variant_name(t->s, variant), runner->name,

@@ -209,6 +209,12 @@ static int bench_run(void *opaque, const char *dir)
     b->plan.save = bench_save;
     b->plan.opaque = b;
     b->results = bench_results_new();
+    bench_save(b, false);
+    if (b->report_error) {
+        fprintf(stderr, "colo bench: %s\n", b->report_error);
+        bench_results_free(b->results);
+        return 2;
+    }
     failures = bench_session(&b->plan, b->timeline, b->results, dir);
     printf("\n");
     bench_report_print(b->results, &b->info, stdout);

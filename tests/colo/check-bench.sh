@@ -11,9 +11,9 @@ mode=$2
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
-# Nothing to compare with: this is about the runners
+# Against itself: this is about the runners, and about taking turns
 status=0
-"$colo" bench "$mode" --a "$COLO_QEMU" --qemu-img "$COLO_QEMU_IMG" \
+"$colo" bench "$mode" --a "$COLO_QEMU" --b "$COLO_QEMU" --qemu-img "$COLO_QEMU_IMG" \
     --kernel "$COLO_KERNEL" --initrd "$COLO_INITRD" \
     --accel "${COLO_ACCEL:-tcg}" --output "$dir/report" >"$dir/out" 2>&1 ||
     status=$?
