@@ -35,13 +35,22 @@ void colo_heat_destroy(ColoHeat *h)
     memset(h, 0, sizeof(*h));
 }
 
-/* The pages of word @w to leave out */
-static unsigned long heat_skip(const ColoHeat *h, size_t w)
+static bool heat_is_hot(const ColoHeat *h, size_t w)
 {
-    return h->heat[w] >= HEAT_HOT ? ~0ul : h->sent[w];
+    return h->heat[w] >= HEAT_HOT;
 }
 
-size_t colo_heat_synced(ColoHeat *h, const unsigned long *dirty)
+/* Of the pages sent from word @w since the last sync, @vain are dirty again. */
+static bool heat_learn(ColoHeat *h, size_t w, unsigned long vain)
+{
+    if (!vain || ctpopl(vain) * 2 < ctpopl(h->sent[w])) {
+        return false;
+    }
+    h->heat[w] = HEAT_MAX;
+    return true;
+}
+
+size_t colo_heat_synced(ColoHeat *h, const unsigned long *dirty, bool soon)
 {
     size_t count = 0;
     size_t w;
@@ -49,9 +58,15 @@ size_t colo_heat_synced(ColoHeat *h, const unsigned long *dirty)
     for (w = 0; w < h->words; w++) {
         unsigned long bits = dirty[w];
 
+        if (h->sent[w]) {
+            if (soon) {
+                heat_learn(h, w, h->sent[w] & bits);
+            }
+            h->sent[w] = 0;
+        }
         h->listed[w] = bits;
-        if (bits) {
-            count += ctpopl(bits & ~heat_skip(h, w));
+        if (bits && !heat_is_hot(h, w)) {
+            count += ctpopl(bits);
         }
     }
     return count;
@@ -80,8 +95,7 @@ size_t colo_heat_next(const ColoHeat *h, const unsigned long *dirty,
         if (w == BIT_WORD(start)) {
             bits &= BITMAP_FIRST_WORD_MASK(start);
         }
-        bits = bits ? bits & ~heat_skip(h, w) : 0;
-        if (bits) {
+        if (bits && !heat_is_hot(h, w)) {
             return MIN(w * BITS_PER_LONG + ctzl(bits), size);
         }
     }
@@ -97,19 +111,15 @@ bool colo_heat_final(ColoHeat *h, size_t page)
     }
     /* listed serves for the pages that were sent and are dirty again */
     h->listed[w] |= BIT_MASK(page) & h->sent[w];
-    return !(heat_skip(h, w) & BIT_MASK(page));
+    return !heat_is_hot(h, w);
 }
 
-void colo_heat_epoch(ColoHeat *h)
+void colo_heat_epoch(ColoHeat *h, bool soon)
 {
     size_t w;
 
     for (w = 0; w < h->words; w++) {
-        unsigned vain = h->listed[w] ? ctpopl(h->listed[w]) : 0;
-
-        if (vain && vain * 2 >= ctpopl(h->sent[w])) {
-            h->heat[w] = HEAT_MAX;
-        } else if (h->heat[w]) {
+        if (!(soon && heat_learn(h, w, h->listed[w])) && h->heat[w]) {
             h->heat[w] = HEAT_COOL(h->heat[w]);
         }
         h->listed[w] = 0;

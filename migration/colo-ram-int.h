@@ -21,4 +21,10 @@ extern ColoRamStats colo_ram_counters;
  */
 void colo_ram_checkpoint_done(void);
 
+/*
+ * Has the kernel provided any of @size bytes at @mem, anonymous memory of this
+ * process, at most a few MiB?  Any thread
+ */
+bool colo_ram_is_used(const void *mem, size_t size);
+
 #endif /* MIGRATION_COLO_RAM_INT_H */

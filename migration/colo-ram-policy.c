@@ -18,19 +18,28 @@
 
 /* Syncs disturb the guest: TCG's vCPUs leave their code and lose their TLBs */
 #define SYNC_SPACING_US 3000
-#define SYNC_SHARE 20           /* at most 1/20 of the time goes to syncs */
+#define SYNC_SHARE 8            /* nor more often than that many syncs' time */
 
 /* The end of an epoch tells what a page costs if it has that many */
 #define FINAL_MIN_PAGES 64
 
-/* A pass that finds more than this part of the last one's pages is no gain */
-#define SHRINK 0.9
+/* Fewer pages tell more of how long a thread waited for a CPU than of pages */
+#define LEARN_PAGES 128
 
 /* End that much before the deadline: what was sent has to arrive, too */
 #define MARGIN_US 500
 
 /* A look in the middle of an epoch is for nothing if it costs more than that */
 #define LOOK_SHARE 100
+
+/* What was found is sent at once if that takes this part of the time left */
+#define PASS_SHARE 4
+
+/* A sync for less than what so many of them take is not worth it */
+#define GAIN_SYNCS 4
+
+/* What is older says little about how fast pages get dirty */
+#define RATE_US 50000.0
 
 void colo_policy_init(ColoPolicy *p, size_t page_size)
 {
@@ -44,11 +53,11 @@ void colo_policy_init(ColoPolicy *p, size_t page_size)
 
 /*
  * One sample out of line, a thread that had to wait for a CPU, is not the rule:
- * better is believed sooner than worse.
+ * better is believed sooner than worse.  @weight: 0 to 1, of this sample
  */
-static void learn(double *estimate, double measured)
+static void learn(double *estimate, double measured, double weight)
 {
-    double part = measured < *estimate ? 0.25 : 0.125;
+    double part = (measured < *estimate ? 0.25 : 0.125) * weight;
 
     *estimate += (MIN(measured, 4 * *estimate) - *estimate) * part;
 }
@@ -60,9 +69,8 @@ void colo_policy_epoch(ColoPolicy *p, int64_t now, int64_t deadline)
     p->last_sync = now;
     p->not_before = now;
     p->left = 0;
-    p->found = 0;
+    p->pass = false;
     p->looked = false;
-    p->last_pass = false;
 }
 
 void colo_policy_stop(ColoPolicy *p)
@@ -70,15 +78,23 @@ void colo_policy_stop(ColoPolicy *p)
     p->done = true;
 }
 
-/* Cost of the pages that come in a microsecond: 1: the channel is full */
+/* Microseconds between two pages */
+static double policy_page_us(const ColoPolicy *p)
+{
+    if (p->bytes_per_s) {
+        return MAX(p->page_us, p->page_size * 1e6 / p->bytes_per_s);
+    }
+    return p->page_us;
+}
+
+/*
+ * Cost of the pages that come in a microsecond.  Above 1 they come faster than
+ * they can be sent.  That is no reason not to: none is sent twice in an epoch,
+ * and those that would be in vain don't count, so each is one less to wait for.
+ */
 static double policy_load(const ColoPolicy *p)
 {
-    double page_us = p->page_us;
-
-    if (p->bytes_per_s) {
-        page_us = MAX(page_us, p->page_size * 1e6 / p->bytes_per_s);
-    }
-    return p->dirty_per_us * page_us;
+    return p->dirty_per_us * policy_page_us(p);
 }
 
 static ColoPolicyStep policy_done(ColoPolicy *p)
@@ -95,56 +111,30 @@ static ColoPolicyStep policy_wait(int64_t until)
 /*
  * When the next pass has to begin so as to take half of the time left:
  *
- *     sync + load * (begin - last_sync) = (deadline - begin) / 2
+ *     sync + page * left + load * (begin - last_sync) = (deadline - begin) / 2
  */
 static int64_t policy_begin(const ColoPolicy *p)
 {
-    double load = policy_load(p);
     double epoch = p->deadline - p->last_sync;
-    double begin = (epoch - 2 * p->sync_us) / (1 + 2 * load);
+    double cost = p->sync_us + p->left * policy_page_us(p);
+    double begin = (epoch - 2 * cost) / (1 + 2 * policy_load(p));
     double spacing = MAX(SYNC_SPACING_US, SYNC_SHARE * p->sync_us);
 
     return p->last_sync + (int64_t)MAX(begin, spacing);
 }
 
 /*
- * As far as is known there is nothing to do.  That may have changed since the
- * last epoch: look once, early enough to do something about it.
+ * When to look, in an epoch in which nothing has been looked at: what is known
+ * of the guest is from epochs before.  Early enough to do something about it.
  */
-static ColoPolicyStep policy_look(ColoPolicy *p, int64_t now)
+static int64_t policy_look(const ColoPolicy *p)
 {
-    int64_t middle = p->last_sync + (p->deadline - p->last_sync) / 2;
+    int64_t epoch = p->deadline - p->last_sync;
 
-    if (p->looked || now >= p->deadline ||
-        p->deadline - p->last_sync < LOOK_SHARE * p->sync_us) {
-        return policy_done(p);
+    if (p->looked || epoch < LOOK_SHARE * p->sync_us) {
+        return INT64_MAX;
     }
-    if (middle > now) {
-        return policy_wait(middle);
-    }
-    return (ColoPolicyStep) { .action = COLO_POLICY_SYNC };
-}
-
-static ColoPolicyStep policy_between_passes(ColoPolicy *p, int64_t now)
-{
-    double load = policy_load(p);
-    int64_t begin = policy_begin(p);
-    double cost = p->sync_us + load * (begin - p->last_sync);
-    double gain = load * (p->deadline - p->last_sync);
-
-    if (p->last_pass || load >= 1) {
-        return policy_done(p);
-    }
-    if (gain <= 2 * p->sync_us) {
-        return policy_look(p, now);
-    }
-    if (MAX(begin, now) + cost + MARGIN_US >= p->deadline) {
-        return policy_done(p);
-    }
-    if (begin > now) {
-        return policy_wait(begin);
-    }
-    return (ColoPolicyStep) { .action = COLO_POLICY_SYNC };
+    return p->last_sync + epoch / 2;
 }
 
 static ColoPolicyStep policy_slice(ColoPolicy *p, int64_t now)
@@ -163,32 +153,59 @@ static ColoPolicyStep policy_slice(ColoPolicy *p, int64_t now)
     return (ColoPolicyStep) { .action = COLO_POLICY_SEND, .pages = pages };
 }
 
+static ColoPolicyStep policy_pass(ColoPolicy *p, int64_t now)
+{
+    p->pass = p->left;
+    return p->pass ? policy_slice(p, now) : policy_done(p);
+}
+
+static ColoPolicyStep policy_between_passes(ColoPolicy *p, int64_t now)
+{
+    double left_us = p->left * policy_page_us(p);
+    double gain = policy_load(p) * (p->deadline - p->last_sync) + left_us;
+    int64_t begin = gain > GAIN_SYNCS * p->sync_us ? policy_begin(p) : INT64_MAX;
+
+    begin = MAX(MIN(begin, policy_look(p)), now);
+    /*
+     * What was found may wait for another sync, after which less of it gets
+     * dirty again; unless there is much of it, or no time for one.  The last
+     * pass is cut short at the deadline, but it has to repay its sync.
+     */
+    if (left_us * PASS_SHARE >= p->deadline - now ||
+        begin >= p->deadline - 2 * p->sync_us - MARGIN_US) {
+        return policy_pass(p, now);
+    }
+    if (begin > now) {
+        return policy_wait(begin);
+    }
+    return (ColoPolicyStep) { .action = COLO_POLICY_SYNC };
+}
+
 ColoPolicyStep colo_policy_next(ColoPolicy *p, int64_t now)
 {
     if (p->done) {
         return policy_done(p);
     }
-    return p->left ? policy_slice(p, now) : policy_between_passes(p, now);
+    return p->pass ? policy_slice(p, now) : policy_between_passes(p, now);
 }
 
+/* @pages are worth sending; those which were so at the last sync aren't new */
 static void policy_learn_rate(ColoPolicy *p, int64_t now, size_t pages)
 {
     if (now > p->last_sync) {
-        double rate = (double)pages / (now - p->last_sync);
+        double us = now - p->last_sync;
+        double rate = (pages - MIN(pages, p->left)) / us;
 
-        p->dirty_per_us += (rate - p->dirty_per_us) / 4;
+        p->dirty_per_us += (rate - p->dirty_per_us) * us / (us + RATE_US);
     }
 }
 
 void colo_policy_synced(ColoPolicy *p, int64_t now, int64_t us, size_t pages)
 {
-    learn(&p->sync_us, us);
+    learn(&p->sync_us, us, 1);
     policy_learn_rate(p, now, pages);
     p->last_sync = now;
     p->looked = true;
-    /* What was found is sent: most of it is not what the last pass has sent */
-    p->last_pass = p->found && pages > p->found * SHRINK;
-    p->found = pages;
     p->left = pages;
 }
 
@@ -200,12 +217,14 @@ void colo_policy_sent(ColoPolicy *p, int64_t now, int64_t us, size_t pages,
                         pages * p->page_size * 1e6 / p->bytes_per_s;
     }
     p->left = last ? 0 : p->left - MIN(pages, p->left);
+    p->pass = p->left;
 }
 
 void colo_policy_taken(ColoPolicy *p, int64_t us, size_t pages)
 {
     if (pages) {
-        learn(&p->page_us, (double)us / pages);
+        learn(&p->page_us, (double)us / pages,
+              MIN(1, (double)pages / LEARN_PAGES));
     }
 }
 
@@ -214,7 +233,7 @@ void colo_policy_final(ColoPolicy *p, int64_t now, int64_t us, size_t pages,
 {
     policy_learn_rate(p, now, fresh);
     if (pages >= FINAL_MIN_PAGES) {
-        learn(&p->page_us, MAX(us - p->sync_us, 0) / pages);
+        learn(&p->page_us, MAX(us - p->sync_us, 0) / pages, 1);
     }
     p->done = true;
 }

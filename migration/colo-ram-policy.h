@@ -12,12 +12,12 @@
  * small part of the epoch.
  *
  * What a page and a sync cost, and how fast pages get dirty, is measured all
- * the time; an epoch in which nothing is expected has one sync in its middle,
- * which finds out that this has changed.  There are no more passes in an epoch
- *   - when the pages expected at the deadline take less time than the sync,
- *   - when pages get dirty at least as fast as they can be sent,
- *   - when a pass found hardly less than the one before,
- *   - when it would not end before the deadline, by which nothing is delayed,
+ * the time.  An epoch has a sync in its middle, if not before, which finds out
+ * that this has changed; what it finds is sent when a pass is due.  There are no
+ * more passes in an epoch
+ *   - when the pages expected at the deadline take less time than four syncs,
+ *   - when one could not repay its sync before the deadline, by which nothing
+ *     is delayed: the last pass is cut short there,
  *   - after colo_policy_stop(): a checkpoint is wanted at once.
  *
  * Time is in microseconds of any monotonic clock.  One thread, no lock.
@@ -48,12 +48,11 @@ typedef struct ColoPolicy {
 
     bool done;                  /* with this epoch */
     bool looked;                /* there was a sync in this epoch */
-    bool last_pass;             /* the one under way */
     int64_t deadline;
     int64_t last_sync;          /* or the epoch's begin */
     int64_t not_before;         /* of the next slice, for the bandwidth */
-    size_t left;                /* of this pass, 0: none under way */
-    size_t found;               /* by the last sync of this epoch, 0: none */
+    size_t left;                /* pages found, not sent */
+    bool pass;                  /* they are being sent */
 } ColoPolicy;
 
 void colo_policy_init(ColoPolicy *p, size_t page_size);
@@ -78,8 +77,8 @@ void colo_policy_taken(ColoPolicy *p, int64_t us, size_t pages);
 
 /*
  * The guest was stopped at @now and @pages were sent, after a sync, within
- * @us; @fresh of them have become worth sending since the last sync.  It keeps
- * the estimates true while there is nothing to do in the background.
+ * @us; @fresh of them would have been worth sending before.  It keeps the
+ * estimates true while there is nothing to do in the background.
  */
 void colo_policy_final(ColoPolicy *p, int64_t now, int64_t us, size_t pages,
                        size_t fresh);

@@ -35,6 +35,9 @@
 #define SLICES_MAX 4
 #define UNDER_WAY_PAGES 512
 
+/* A page that gets dirty again so soon had better been left to the pause */
+#define SOON_US 30000
+
 typedef enum SendMode {
     SEND_ALL,                   /* not our business */
     SEND_SLICE,
@@ -65,6 +68,7 @@ struct ColoRamSend {
     int64_t last_taken;
     size_t pages;               /* given to ram.c by this slice or final */
     size_t fresh;               /* of a final: would have been worth it */
+    bool soon;                  /* of a final: after the last sync */
     ram_addr_t last_page;       /* given to ram.c, asks often come twice */
 };
 
@@ -256,6 +260,12 @@ static void send_account(ColoRamSend *s)
     }
 }
 
+/* What has been sent since the last sync was sent just now. */
+static bool send_was_soon(ColoRamSend *s, int64_t now)
+{
+    return now - s->policy.last_sync < SOON_US;
+}
+
 static void send_sync(ColoRamSend *s)
 {
     uint64_t precopy = 0, compatible = 0, postcopy = 0;
@@ -272,7 +282,8 @@ static void send_sync(ColoRamSend *s)
     for (i = 0; i < s->blocks->len; i++) {
         SendBlock *b = &g_array_index(s->blocks, SendBlock, i);
 
-        pages += colo_heat_synced(&b->heat, b->rb->bmap);
+        pages += colo_heat_synced(&b->heat, b->rb->bmap,
+                                  send_was_soon(s, end));
     }
     colo_policy_synced(&s->policy, end, end - begin, pages);
     colo_ram_count(syncs, 1);
@@ -360,6 +371,7 @@ void colo_ram_send_final(ColoRamSend *s, QEMUFile *f)
     int64_t begin = now_us();
 
     send_account(s);
+    s->soon = send_was_soon(s, begin);
     send_begin(s, SEND_FINAL, 0);
     qemu_savevm_live_state(f);
     send_end(s);
@@ -376,6 +388,6 @@ void colo_ram_send_done(ColoRamSend *s)
     guint i;
 
     for (i = 0; i < s->blocks->len; i++) {
-        colo_heat_epoch(&g_array_index(s->blocks, SendBlock, i).heat);
+        colo_heat_epoch(&g_array_index(s->blocks, SendBlock, i).heat, s->soon);
     }
 }

@@ -19,7 +19,7 @@
 #include "migration/colo.h"
 #include "migration.h"
 #include "ram.h"
-#include "colo-ram.h"
+#include "colo-ram-int.h"
 
 /* The kernel has, or had, something for a page: it is present, or swapped out */
 #define PAGEMAP_USED (3ULL << 62)
@@ -74,6 +74,25 @@ static bool is_used(const void *page)
 
     return pread(pagemap_fd(), &entry, sizeof(entry), at) != sizeof(entry) ||
            entry & PAGEMAP_USED;
+}
+
+bool colo_ram_is_used(const void *mem, size_t size)
+{
+    g_autofree uint64_t *entries = NULL;
+    size_t page = qemu_real_host_page_size(), count = size / page, i;
+    ssize_t bytes = count * sizeof(*entries);
+    off_t at = (uintptr_t)mem / page * sizeof(*entries);
+
+    entries = g_malloc(bytes);
+    if (pread(pagemap_fd(), entries, bytes, at) != bytes) {
+        return true;
+    }
+    for (i = 0; i < count; i++) {
+        if (entries[i] & PAGEMAP_USED) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Later P looks at what its guest has just written, and has no time to lose. */

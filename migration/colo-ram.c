@@ -30,6 +30,7 @@
 #include "ram.h"
 #include "trace.h"
 #include "colo-ram.h"
+#include "colo-ram-ahead.h"
 #include "colo-ram-int.h"
 #include "colo-ram-runs.h"
 #include "colo-ram-workers.h"
@@ -44,6 +45,7 @@
 typedef struct CacheBlock {
     RAMBlock *rb;               /* with a reference on its region */
     ram_addr_t length;          /* on P, for all of COLO */
+    ColoAhead *ahead;           /* of the cache */
 } CacheBlock;
 
 static struct {
@@ -128,6 +130,12 @@ static bool cache_alloc_block(RAMBlock *rb)
                      "twice", rb->idstr, rb->max_length);
         return false;
     }
+    /*
+     * A page fault for each 4 KiB that arrives for the first time would cost
+     * more than the page does.  It's no more memory than P has: what P's guest
+     * has used is of huge pages, too.
+     */
+    qemu_madvise(rb->colo_cache, rb->max_length, QEMU_MADV_HUGEPAGE);
     qemu_madvise(rb->colo_cache, rb->max_length, QEMU_MADV_DONTFORK);
     if (!machine_dump_guest_core(current_machine)) {
         qemu_madvise(rb->colo_cache, rb->max_length, QEMU_MADV_DONTDUMP);
@@ -146,6 +154,7 @@ static void cache_free_all(void)
     for (i = 0; cache.blocks && i < cache.blocks->len; i++) {
         CacheBlock *b = &g_array_index(cache.blocks, CacheBlock, i);
 
+        colo_ahead_free(b->ahead);
         cache_free_block(b->rb, leftovers);
         memory_region_unref(b->rb->mr);
     }
@@ -232,6 +241,7 @@ bool colo_ram_incoming_start(Error **errp)
             /* One that was plugged since then has none, and P hasn't it. */
             if (rb->colo_cache) {
                 memory_region_ref(rb->mr);
+                b.ahead = colo_ahead_new(rb->colo_cache, rb->used_length);
                 g_array_append_val(cache.blocks, b);
             }
         }
@@ -276,6 +286,7 @@ void *colo_ram_receive(RAMBlock *rb, ram_addr_t offset)
     if (!test_and_set_bit(offset >> TARGET_PAGE_BITS, rb->bmap)) {
         cache.received++;
     }
+    colo_ahead_use(b->ahead, offset);
     return rb->colo_cache + offset;
 }
 

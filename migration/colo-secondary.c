@@ -305,8 +305,11 @@ static bool take_over_checkpoint(Secondary *s, Error **errp)
          */
         bool told = colo_link_send(&s->link, COLO_MSG_COMMITTED, errp);
         Error **load_errp = told ? errp : NULL;
-        bool written = colo_ram_write_back(load_errp);
+        bool written;
 
+        /* If P is on this CPU, too: its guest stands still, ours can wait. */
+        g_thread_yield();
+        written = colo_ram_write_back(load_errp);
         colo_stats_lap(COLO_PHASE_WRITE_BACK, &s->lap_ns);
         qemu_mutex_lock_iothread();
         if (written) {
