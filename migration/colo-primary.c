@@ -32,6 +32,7 @@
 #include "colo-guest.h"
 #include "colo-internal.h"
 #include "colo-ram.h"
+#include "colo-seed.h"
 #include "colo-stats.h"
 #include "colo-talk.h"
 #include "colo-trigger.h"
@@ -78,6 +79,7 @@ static struct {
     ColoChannel *channel;
     ColoRamSend *ram;           /* NULL unless it can be told to yield */
     QemuSemaphore *end;
+    bool let_go;                /* ... was posted, or would have been */
     bool quit;
 } shared;
 
@@ -227,9 +229,13 @@ static bool start_guest(Primary *p, Error **errp)
         error_prepend(errp, "disk replication does not start: ");
         return false;
     }
-    colo_guest_start();
+    colo_seed_start_guest();
     p->guest_started = true;
     p->guest_watch = qemu_add_vm_change_state_handler(guest_changed, p);
+    if (!runstate_is_running()) {
+        /* S's does, until it is told */
+        colo_request_checkpoint(COLO_TRIGGER_CAUSE_GUEST);
+    }
     return true;
 }
 
@@ -634,11 +640,11 @@ static void end(Primary *p, Error *error)
     if (p->talk.link.channel) {
         colo_channel_shutdown(p->talk.link.channel);
     }
-    if (!p->guest_started) {
-        qemu_mutex_lock_iothread();
-        colo_guest_start();
-        qemu_mutex_unlock_iothread();
+    qemu_mutex_lock_iothread();
+    if (!p->guest_started && !shared.quit) {
+        colo_seed_start_guest();
     }
+    qemu_mutex_unlock_iothread();
     qemu_sem_wait(&p->s->colo_exit_sem);
     if (!shared.quit) {
         colo_notify_compares_event(NULL, COLO_EVENT_FAILOVER, NULL);
@@ -660,6 +666,9 @@ static void setup(Primary *p)
     colo_compare_register_notifier(&p->mismatch);
     WITH_QEMU_LOCK_GUARD(&shared.lock) {
         shared.end = &p->s->colo_exit_sem;
+        if (shared.let_go) {
+            qemu_sem_post(shared.end);
+        }
     }
     qemu_mutex_lock_iothread();
     qemu_register_reset(guest_was_reset, p);
@@ -699,7 +708,6 @@ void colo_primary_run(MigrationState *s)
 
     p->s = s;
     p->talk.over = failover_wanted;
-    failover_init_state();
     colo_stats_start(COLO_MODE_PRIMARY);
     setup(p);
     if (begin(p, &error)) {
@@ -714,12 +722,21 @@ void colo_primary_run(MigrationState *s)
 
 /* The requests of the main loop */
 
+void colo_primary_prepare(void)
+{
+    failover_init_state();
+    WITH_QEMU_LOCK_GUARD(&shared.lock) {
+        shared.let_go = shared.quit;
+    }
+}
+
 static void let_go(bool quit)
 {
     QEMU_LOCK_GUARD(&shared.lock);
     if (quit) {
         qatomic_set(&shared.quit, true);
     }
+    shared.let_go = true;
     if (shared.channel) {
         colo_channel_shutdown(shared.channel);
     }
