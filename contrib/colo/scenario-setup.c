@@ -211,6 +211,7 @@ bool scenario_prepare(Scenario *s, const PairRunOps *ops, void *opaque,
         .procedure = s->procedure, .vars = s->vars, .local = s->local,
         .qemu = s->config->qemu, .qemu_img = s->config->qemu_img,
         .interval_ms = s->config->interval_ms,
+        .seed_stopped = s->config->seed_stopped,
         .node = {
             { scenario_addresses[0], s->node_dir[0],
               "ifname=tap0,script=no,downscript=no" },

@@ -18,7 +18,7 @@
 #define EXIT_SKIPPED 77
 
 static ScenarioConfig config;
-static gboolean fresh;
+static gboolean fresh, seed_stopped;
 
 static void test_cycle(void)
 {
@@ -28,9 +28,10 @@ static void test_cycle(void)
     bool ok = scenario_run(&config, timeline, system_dir(), &report, &err);
 
     timeline_event(timeline, "report", "%" PRIu64 " records, longest gap "
-                   "%.0f ms, failover %.0f ms, %" PRIu64 " checkpoints",
-                   report.records, report.gap_ms, report.failover_ms,
-                   report.checkpoints);
+                   "%.0f ms, failover %.0f ms, %" PRIu64 " checkpoints, stood "
+                   "still to join for %.0f ms", report.records, report.gap_ms,
+                   report.failover_ms, report.checkpoints,
+                   report.seed_stop_ms);
     timeline_free(timeline);
     if (!ok) {
         system_print_dump("dump.txt");
@@ -74,6 +75,8 @@ int main(int argc, char **argv)
           "memfd, file or hugepages", "" },
         { "cycles", 0, 0, G_OPTION_ARG_INT, &config.cycles, NULL, "" },
         { "interval", 0, 0, G_OPTION_ARG_INT, &config.interval_ms, NULL, "" },
+        { "seed-stopped", 0, 0, G_OPTION_ARG_NONE, &seed_stopped,
+          "the guest stands still while a secondary gets its RAM", NULL },
         { "fresh", 0, 0, G_OPTION_ARG_NONE, &fresh,
           "fail where a checkpoint came between the client's connection and "
           "the first failover", NULL },
@@ -86,6 +89,7 @@ int main(int argc, char **argv)
     config.dwell_ms = 2500;
     config.cycles = 3;
     system_options(&config, entries, &argc, &argv);
+    config.seed_stopped = seed_stopped;
     config.busy = !fresh; /* a busy guest causes checkpoints */
     if (lacks_hugepages()) {
         return EXIT_SKIPPED;
