@@ -98,6 +98,7 @@ static void scenario_step(void *opaque, int node, const char *step)
         s->seed_start = g_get_monotonic_time();
         s->seed_records = scenario_records(s);
     }
+    s->report->seed_ends += g_str_equal(step, "seed-end");
     timeline_event(s->timeline, "step", "   %s: %s",
                    scenario_addresses[node], step);
 }

@@ -47,6 +47,9 @@ static void test_cycle(void)
     g_assert_cmpuint(report.checkpoints, >=, report.joins);
     g_assert_true(report.disks_equal);
     g_assert_true(report.fresh || !fresh);
+    if (config.seed_mib) {
+        g_assert_cmpint(report.seed_ends, ==, 2 * config.cycles);
+    }
 }
 
 /* Two of three QEMUs of a cycle live at a time. */
@@ -77,6 +80,8 @@ int main(int argc, char **argv)
         { "interval", 0, 0, G_OPTION_ARG_INT, &config.interval_ms, NULL, "" },
         { "seed-stopped", 0, 0, G_OPTION_ARG_NONE, &seed_stopped,
           "the guest stands still while a secondary gets its RAM", NULL },
+        { "seed-mib", 0, 0, G_OPTION_ARG_INT, &config.seed_mib,
+          "RAM to join per second, less than the guest changes", "MIB" },
         { "fresh", 0, 0, G_OPTION_ARG_NONE, &fresh,
           "fail where a checkpoint came between the client's connection and "
           "the first failover", NULL },
