@@ -10,6 +10,8 @@
 #ifndef MIGRATION_COLO_GUEST_H
 #define MIGRATION_COLO_GUEST_H
 
+#include "qapi/qapi-types-run-state.h"
+
 /*
  * P: hold the guest.  A guest that runs is stopped (run state "colo", event
  * STOP); one that does not, because somebody or an error has stopped it, keeps
