@@ -27,6 +27,7 @@ struct ColoChannel {
     GByteArray *backlog;        /* written, from @backlog_sent on not sent */
     size_t backlog_sent;
     bool discard;
+    bool silent;                /* a read has waited in vain; it is over */
     Stat64 sent;
     Stat64 received;
 };
@@ -226,6 +227,11 @@ static ssize_t colo_channel_readv(QIOChannel *ioc, const struct iovec *iov,
 {
     ColoChannel *c = COLO_CHANNEL(ioc);
 
+    if (c->silent) {
+        /* QEMUFile goes on asking after an error, byte by byte */
+        error_setg(errp, "the peer has been silent");
+        return -1;
+    }
     while (true) {
         ssize_t n = read_now(c, iov, niov, errp);
         GPollFD pfd = { .fd = c->fd, .events = G_IO_IN };
@@ -240,6 +246,7 @@ static ssize_t colo_channel_readv(QIOChannel *ioc, const struct iovec *iov,
         ret = qemu_poll_ns(&pfd, 1, timeout_ns());
         enter_rcu(depth);
         if (ret == 0) {
+            c->silent = true;
             error_setg(errp, "the peer has been silent for %u ms",
                        colo_channel_get_timeout());
             return -1;

@@ -201,6 +201,28 @@ void colo_guest_release(void)
     held = false;
 }
 
+void colo_guest_hold_stopped(void)
+{
+    held = true;
+    before = after = RUN_STATE_RUNNING;
+}
+
+RunState colo_guest_drop_hold(RunState state)
+{
+    state = held ? after : state;
+    held = false;
+    return state;
+}
+
+void colo_guest_start_as(RunState state)
+{
+    if (state == RUN_STATE_RUNNING) {
+        colo_guest_start();
+    } else {
+        halt_held(state);
+    }
+}
+
 bool colo_guest_is_held(void)
 {
     return held;

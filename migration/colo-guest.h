@@ -10,6 +10,8 @@
 #ifndef MIGRATION_COLO_GUEST_H
 #define MIGRATION_COLO_GUEST_H
 
+#include "qapi/qapi-types-run-state.h"
+
 /*
  * P: hold the guest.  A guest that runs is stopped (run state "colo", event
  * STOP); one that does not, because somebody or an error has stopped it, keeps
@@ -50,6 +52,21 @@ bool colo_guest_stays_stopped(void);
  * end (panic, watchdog, I/O error, shutdown): then that counts.
  */
 void colo_guest_release(void);
+
+/*
+ * P: the end of a migration has stopped the guest, which ran: it is held as by
+ * colo_guest_hold(), so that a "stop" meanwhile counts.
+ */
+void colo_guest_hold_stopped(void);
+
+/*
+ * P: it is not held any more; its run state stays.  Returns what it is to be:
+ * if it was not held, that is @state.
+ */
+RunState colo_guest_drop_hold(RunState state);
+
+/* P: bring a guest that stands still into @state, and let it run if it is that. */
+void colo_guest_start_as(RunState state);
 
 /*
  * S: stop the guest whatever it does, run state "colo", and drain its disks.

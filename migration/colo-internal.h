@@ -11,6 +11,12 @@
 #include "migration/colo.h"
 #include "migration.h"
 
+/*
+ * A migration begins that is to end in COLO: from here on a failover may be asked
+ * for, even before the migration thread gets to colo_primary_run().  Main loop.
+ */
+void colo_primary_prepare(void);
+
 /* Primary: its whole life, in the migration thread, without the BQL */
 void colo_primary_run(MigrationState *s);
 

@@ -13,10 +13,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
-#include "block/block.h"
 #include "block/replication.h"
-#include "io/channel-buffer.h"
 #include "migration/failover.h"
+#include "qemu/notify.h"
 #include "net/colo-compare.h"
 #include "net/colo-epoch.h"
 #include "net/filter.h"
@@ -29,46 +28,27 @@
 #include "qemu/timer.h"
 #include "sysemu/reset.h"
 #include "sysemu/runstate.h"
-#include "colo-guest.h"
-#include "colo-internal.h"
-#include "colo-ram.h"
+#include "colo-primary.h"
+#include "colo-seed.h"
 #include "colo-stats.h"
-#include "colo-talk.h"
 #include "colo-trigger.h"
 #include "savevm.h"
 
 /* How long to wait for a secondary's reason when it does not listen any more */
 #define LAST_WORD_NS (100 * 1000 * 1000LL)
 
-/* Resets of the guest while its state is gathered; each starts it anew */
-#define GATHER_TRIES 8
-
 /*
- * How long to look for an instant without disk requests, at most, and how often.
- * Longer where a platter is at work, whose time would be that of the pause; not
- * so when somebody waits for the output that a mismatch holds.
+ * How long to look for an instant without disk requests, at most.  Longer where
+ * a platter is at work, whose time would be that of the pause; not so when
+ * somebody waits for the output that a mismatch holds.
  */
 #define REST_MAX_NS (100 * 1000 * 1000LL)
 #define REST_SHARE 5            /* and this part of the interval */
 #define REST_FLUSH_NS (1000 * 1000 * 1000LL)    /* and the whole interval */
 #define REST_URGENT_NS (20 * 1000 * 1000LL)
-#define REST_LOOK_NS (200 * 1000LL)
 
 /* Where the buffer for device state starts; it grows to what is needed */
 #define DEVICES_BUFFER (1024 * 1024)
-
-typedef struct Primary {
-    MigrationState *s;
-    ColoTalk talk;
-    QIOChannelBuffer *devices;
-    QEMUFile *devices_file;     /* writes to @devices */
-    ColoRamSend *ram;
-    Notifier mismatch;
-    VMChangeStateEntry *guest_watch;
-    bool guest_started;
-    unsigned resets;            /* of the guest so far; BQL */
-    GQueue slices;              /* on their way: ColoTalk.asked of each */
-} Primary;
 
 /* What other threads touch; @channel is NULL unless there is a primary */
 static struct {
@@ -78,6 +58,7 @@ static struct {
     ColoChannel *channel;
     ColoRamSend *ram;           /* NULL unless it can be told to yield */
     QemuSemaphore *end;
+    bool let_go;                /* ... was posted, or would have been */
     bool quit;
 } shared;
 
@@ -96,11 +77,6 @@ static void __attribute__((constructor)) colo_primary_init(void)
     replication_set_asked(disk_asks);
 }
 
-static int64_t now_ns(void)
-{
-    return qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
-}
-
 /* Triggers */
 
 void colo_request_checkpoint(ColoTriggerCause cause)
@@ -110,7 +86,7 @@ void colo_request_checkpoint(ColoTriggerCause cause)
         return;
     }
     if (cause == COLO_TRIGGER_CAUSE_MISMATCH && !shared.mismatch_ns) {
-        shared.mismatch_ns = now_ns();
+        shared.mismatch_ns = colo_primary_now_ns();
     }
     colo_trigger_raise(&shared.trigger, cause);
     if (shared.ram) {
@@ -167,6 +143,20 @@ static void guest_was_reset(void *opaque)
     p->resets++;
 }
 
+int64_t colo_primary_rest_ns(ColoTriggerCause cause, ColoDisksState state)
+{
+    int64_t interval, max = REST_MAX_NS;
+
+    QEMU_LOCK_GUARD(&shared.lock);
+    interval = shared.trigger.interval_ns;
+    if (cause != COLO_TRIGGER_CAUSE_TIMER || shared.mismatch_ns) {
+        max = REST_URGENT_NS;
+    } else if (state == COLO_DISKS_FLUSH) {
+        return MIN(REST_FLUSH_NS, interval);
+    }
+    return MIN(max, interval / REST_SHARE);
+}
+
 static bool failover_wanted(Error **errp)
 {
     if (failover_get_state() == FAILOVER_STATUS_NONE &&
@@ -177,13 +167,23 @@ static bool failover_wanted(Error **errp)
     return true;
 }
 
-/* The guest runs again, until the next trigger. */
-static void end_epoch(Primary *p, int64_t pause_ns)
+int64_t colo_primary_begin_trigger(ColoTriggerCause cause)
+{
+    int64_t mismatch_ns;
+
+    QEMU_LOCK_GUARD(&shared.lock);
+    colo_trigger_begin(&shared.trigger, cause);
+    mismatch_ns = shared.mismatch_ns;
+    shared.mismatch_ns = 0;
+    return mismatch_ns;
+}
+
+void colo_primary_end_epoch(Primary *p, int64_t pause_ns)
 {
     int64_t interval_us;
 
     QEMU_LOCK_GUARD(&shared.lock);
-    colo_trigger_end(&shared.trigger, now_ns(), pause_ns);
+    colo_trigger_end(&shared.trigger, colo_primary_now_ns(), pause_ns);
     interval_us = shared.trigger.interval_ns / 1000;
     colo_ram_send_epoch(p->ram, g_get_monotonic_time() + interval_us);
     shared.ram = p->ram;
@@ -192,8 +192,7 @@ static void end_epoch(Primary *p, int64_t pause_ns)
     }
 }
 
-/* The epoch is over: its output may go.  Without the BQL. */
-static void tell_compares(Primary *p)
+void colo_primary_tell_compares(Primary *p)
 {
     Error *err = NULL;
 
@@ -204,8 +203,7 @@ static void tell_compares(Primary *p)
     }
 }
 
-/* With the BQL */
-static void tell_filters(int event)
+void colo_primary_tell_filters(int event)
 {
     Error *err = NULL;
 
@@ -227,9 +225,13 @@ static bool start_guest(Primary *p, Error **errp)
         error_prepend(errp, "disk replication does not start: ");
         return false;
     }
-    colo_guest_start();
+    colo_seed_start_guest();
     p->guest_started = true;
     p->guest_watch = qemu_add_vm_change_state_handler(guest_changed, p);
+    if (!runstate_is_running()) {
+        /* S's does, until it is told */
+        colo_request_checkpoint(COLO_TRIGGER_CAUSE_GUEST);
+    }
     return true;
 }
 
@@ -258,7 +260,7 @@ static bool begin(Primary *p, Error **errp)
     WITH_QEMU_LOCK_GUARD(&shared.lock) {
         colo_trigger_init(&shared.trigger,
                           p->s->parameters.x_checkpoint_delay * 1000000LL,
-                          now_ns());
+                          colo_primary_now_ns());
         shared.mismatch_ns = 0;
         shared.channel = p->talk.link.channel;
     }
@@ -269,9 +271,9 @@ static bool begin(Primary *p, Error **errp)
      * S has what our guest, which stands still, is: a first checkpoint.  From
      * here on nothing leaves uncompared, as it did since the last failover.
      */
-    tell_compares(p);
+    colo_primary_tell_compares(p);
     qemu_mutex_lock_iothread();
-    tell_filters(COLO_EVENT_CHECKPOINT);
+    colo_primary_tell_filters(COLO_EVENT_CHECKPOINT);
     qemu_mutex_unlock_iothread();
     if (!colo_talk_hello(&p->talk, errp) ||
         !colo_talk_await(&p->talk, COLO_SESSION_READY, errp) ||
@@ -284,252 +286,12 @@ static bool begin(Primary *p, Error **errp)
     if (!ok) {
         return false;
     }
-    end_epoch(p, 0);
+    colo_primary_end_epoch(p, 0);
     qapi_event_send_colo_protected(COLO_MODE_PRIMARY);
     return true;
 }
 
-/* A checkpoint */
-
-static bool gather_once(Primary *p, int64_t *since, Error **errp)
-{
-    int ret;
-
-    qio_channel_io_seek(QIO_CHANNEL(p->devices), 0, SEEK_SET, NULL);
-    p->devices->usage = 0;
-    ret = qemu_save_device_state(p->devices_file);
-    qemu_fflush(p->devices_file);
-    if (ret < 0) {
-        error_setg_errno(errp, -ret, "the state of the devices can't be saved");
-        return false;
-    }
-    colo_stats_lap(COLO_PHASE_DEVICE_STATE, since);
-
-    if (!colo_link_put(&p->talk.link, COLO_MSG_RAM, 0, NULL, 0, errp)) {
-        return false;
-    }
-    colo_ram_send_final(p->ram, p->talk.link.out);
-    qemu_fflush(p->talk.link.out);
-    return colo_link_check(&p->talk.link, errp);
-}
-
-/*
- * The state of the guest, which is stopped, goes to @devices and towards the
- * secondary.  With the BQL; where that was dropped, because the secondary is
- * slow, the guest may have been reset, and what was gathered is worthless.
- */
-static bool gather(Primary *p, int64_t *since, Error **errp)
-{
-    for (int i = 0; i < GATHER_TRIES; i++) {
-        unsigned resets = p->resets;
-
-        if (!gather_once(p, since, errp)) {
-            return false;
-        }
-        if (resets == p->resets) {
-            return true;
-        }
-    }
-    error_setg(errp, "the guest is reset over and over");
-    return false;
-}
-
-static bool disks_are_whole(Error **errp)
-{
-    ERRP_GUARD();
-
-    replication_get_error_all(errp);
-    if (*errp) {
-        error_prepend(errp, "the secondary's disk is not complete: ");
-        return false;
-    }
-    replication_do_checkpoint_all(errp);
-    return !*errp;
-}
-
-/* Stop the guest and gather; with the BQL */
-static bool stop_and_gather(Primary *p, int64_t *since, Error **errp)
-{
-    if (failover_wanted(errp)) {
-        return false;
-    }
-    colo_guest_hold();
-    colo_stats_lap(COLO_PHASE_STOP, since);
-    if (!colo_guest_drain(colo_channel_get_timeout() / 2, errp) ||
-        failover_wanted(errp) || !disks_are_whole(errp)) {
-        return false;
-    }
-    colo_stats_lap(COLO_PHASE_DRAIN, since);
-    return gather(p, since, errp);
-}
-
-/* The rest of it towards the secondary, and its consent; without the BQL */
-static bool commit(Primary *p, uint16_t flags, int64_t *since, Error **errp)
-{
-    if (p->devices->usage > COLO_DEVICES_MAX) {
-        error_setg(errp, "the state of the devices is too large: %zu bytes",
-                   p->devices->usage);
-        return false;
-    }
-    if (!colo_link_put(&p->talk.link, COLO_MSG_DEVICES, flags, p->devices->data,
-                       p->devices->usage, errp) ||
-        !colo_talk_flush(&p->talk, errp)) {
-        return false;
-    }
-    colo_stats_lap(COLO_PHASE_MEMORY, since);
-    if (!colo_talk_await_commit(&p->talk, errp)) {
-        return false;
-    }
-    colo_stats_lap(COLO_PHASE_COMMIT, since);
-    return true;
-}
-
-/* What the checkpoint was for, as figures */
-static void account(Primary *p, ColoTriggerCause cause, int64_t mismatch_ns,
-                    int64_t commit_ns)
-{
-    if (cause == COLO_TRIGGER_CAUSE_MISMATCH && mismatch_ns) {
-        colo_stats_phase(COLO_PHASE_HOLD, commit_ns - mismatch_ns);
-    }
-    colo_stats_set_epoch(p->talk.link.session.epoch);
-    colo_stats_set_bytes(colo_channel_sent(p->talk.link.channel),
-                         colo_channel_received(p->talk.link.channel));
-}
-
-/* Those that S has taken are on their way no more. */
-static void note_slices(Primary *p)
-{
-    while (!g_queue_is_empty(&p->slices) &&
-           colo_talk_answered(&p->talk, GPOINTER_TO_UINT(
-                                  g_queue_peek_head(&p->slices)))) {
-        g_queue_pop_head(&p->slices);
-        colo_ram_send_taken(p->ram);
-    }
-}
-
-/* How long to look for rest, from the trigger on, while the disks are in @state */
-static int64_t rest_ns(ColoTriggerCause cause, ColoDisksState state)
-{
-    int64_t interval, max = REST_MAX_NS;
-
-    QEMU_LOCK_GUARD(&shared.lock);
-    interval = shared.trigger.interval_ns;
-    if (cause != COLO_TRIGGER_CAUSE_TIMER || shared.mismatch_ns) {
-        max = REST_URGENT_NS;
-    } else if (state == COLO_DISKS_FLUSH) {
-        return MIN(REST_FLUSH_NS, interval);
-    }
-    return MIN(max, interval / REST_SHARE);
-}
-
-/*
- * The guest still runs: what would only prolong its pause goes first.  That is
- * memory on its way, for which S has to read anyway; and disk requests, which
- * end at the speed of both hosts' disks.  For these an instant is looked for at
- * which there are none, or at least no flush.
- */
-static bool come_to_rest(Primary *p, ColoTriggerCause cause, Error **errp)
-{
-    int64_t start = now_ns();
-    ColoDisksState disks;
-
-    for (note_slices(p); !g_queue_is_empty(&p->slices); note_slices(p)) {
-        if (!colo_talk_attend(&p->talk, COLO_ALIVE_NS, errp)) {
-            return false;
-        }
-    }
-    while ((disks = colo_guest_disks()) != COLO_DISKS_REST &&
-           now_ns() - start < rest_ns(cause, disks)) {
-        if (!colo_talk_attend(&p->talk, REST_LOOK_NS, errp)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* From now on, or no longer, S's disk need not be flushed when our guest asks */
-static void defer_flushes(bool deferring)
-{
-    qemu_mutex_lock_iothread();
-    replication_defer_flushes_all(deferring);
-    qemu_mutex_unlock_iothread();
-}
-
-/* What S has to do with its guest */
-static uint16_t guest_flags(void)
-{
-    if (colo_guest_will_run()) {
-        return COLO_FLAG_GUEST_RUNS;
-    }
-    return colo_guest_stays_stopped() ? COLO_FLAG_GUEST_STAYS : 0;
-}
-
-/* With the BQL.  If S has been told otherwise meanwhile, tell it soon. */
-static void release_guest(uint16_t flags)
-{
-    bool changed = colo_guest_is_held() && flags != guest_flags();
-
-    colo_guest_release();
-    if (changed) {
-        colo_request_checkpoint(COLO_TRIGGER_CAUSE_GUEST);
-    }
-}
-
-static bool transact(Primary *p, ColoTriggerCause cause, Error **errp)
-{
-    int64_t start, since, mismatch_ns, pause_ns;
-    uint16_t flags;
-    bool ok;
-
-    WITH_QEMU_LOCK_GUARD(&shared.lock) {
-        colo_trigger_begin(&shared.trigger, cause);
-        mismatch_ns = shared.mismatch_ns;
-        shared.mismatch_ns = 0;
-    }
-    if (!colo_talk_say(&p->talk, COLO_MSG_STOP, errp)) {
-        return false;
-    }
-
-    qemu_mutex_lock_iothread();
-    start = since = now_ns();
-    ok = stop_and_gather(p, &since, errp);
-    flags = guest_flags();
-    qemu_mutex_unlock_iothread();
-
-    ok = ok && commit(p, flags, &since, errp);
-    if (ok) {
-        tell_compares(p);
-        account(p, cause, mismatch_ns, since);
-    }
-
-    qemu_mutex_lock_iothread();
-    if (ok) {
-        tell_filters(COLO_EVENT_CHECKPOINT);
-    }
-    release_guest(flags);
-    qemu_mutex_unlock_iothread();
-    if (ok) {
-        colo_stats_lap(COLO_PHASE_RELEASE, &since);
-    }
-
-    pause_ns = now_ns() - start;
-    if (ok) {
-        colo_stats_phase(COLO_PHASE_PAUSE, pause_ns);
-    }
-    colo_ram_send_done(p->ram);
-    end_epoch(p, pause_ns);
-    return ok;
-}
-
-static bool checkpoint(Primary *p, ColoTriggerCause cause, Error **errp)
-{
-    bool ok;
-
-    defer_flushes(true);
-    ok = come_to_rest(p, cause, errp) && transact(p, cause, errp);
-    defer_flushes(false);
-    return ok;
-}
+/* The time between two checkpoints */
 
 /*
  * Some memory ahead of the checkpoint, if that is of use: in *@wait_ns how long
@@ -540,7 +302,7 @@ static bool send_background(Primary *p, int64_t *wait_ns, Error **errp)
     uint64_t before = colo_channel_sent(p->talk.link.channel);
     int64_t wait_us;
 
-    note_slices(p);
+    colo_checkpoint_note_slices(p);
     *wait_ns = COLO_ALIVE_NS;
     if (!colo_ram_send_has_room(p->ram)) {
         return true;            /* the answer wakes us up */
@@ -571,7 +333,7 @@ static bool next_trigger(Primary *p, ColoTriggerCause *cause, Error **errp)
         int64_t due, background_ns;
 
         WITH_QEMU_LOCK_GUARD(&shared.lock) {
-            due = colo_trigger_due(&shared.trigger, now_ns(), cause);
+            due = colo_trigger_due(&shared.trigger, colo_primary_now_ns(), cause);
         }
         if (p->talk.link.session.state != COLO_SESSION_READY) {
             /* S loads; it does not read, and sending ahead would fill it up */
@@ -634,11 +396,11 @@ static void end(Primary *p, Error *error)
     if (p->talk.link.channel) {
         colo_channel_shutdown(p->talk.link.channel);
     }
-    if (!p->guest_started) {
-        qemu_mutex_lock_iothread();
-        colo_guest_start();
-        qemu_mutex_unlock_iothread();
+    qemu_mutex_lock_iothread();
+    if (!p->guest_started && !shared.quit) {
+        colo_seed_start_guest();
     }
+    qemu_mutex_unlock_iothread();
     qemu_sem_wait(&p->s->colo_exit_sem);
     if (!shared.quit) {
         colo_notify_compares_event(NULL, COLO_EVENT_FAILOVER, NULL);
@@ -660,6 +422,9 @@ static void setup(Primary *p)
     colo_compare_register_notifier(&p->mismatch);
     WITH_QEMU_LOCK_GUARD(&shared.lock) {
         shared.end = &p->s->colo_exit_sem;
+        if (shared.let_go) {
+            qemu_sem_post(shared.end);
+        }
     }
     qemu_mutex_lock_iothread();
     qemu_register_reset(guest_was_reset, p);
@@ -699,12 +464,11 @@ void colo_primary_run(MigrationState *s)
 
     p->s = s;
     p->talk.over = failover_wanted;
-    failover_init_state();
     colo_stats_start(COLO_MODE_PRIMARY);
     setup(p);
     if (begin(p, &error)) {
         while (next_trigger(p, &cause, &error) &&
-               checkpoint(p, cause, &error)) {
+               colo_checkpoint_make(p, cause, &error)) {
             /* and the next */
         }
     }
@@ -714,12 +478,21 @@ void colo_primary_run(MigrationState *s)
 
 /* The requests of the main loop */
 
+void colo_primary_prepare(void)
+{
+    failover_init_state();
+    WITH_QEMU_LOCK_GUARD(&shared.lock) {
+        shared.let_go = shared.quit;
+    }
+}
+
 static void let_go(bool quit)
 {
     QEMU_LOCK_GUARD(&shared.lock);
     if (quit) {
         qatomic_set(&shared.quit, true);
     }
+    shared.let_go = true;
     if (shared.channel) {
         colo_channel_shutdown(shared.channel);
     }
@@ -732,7 +505,7 @@ void colo_primary_fail_over(void)
 {
     Error *err = NULL;
 
-    tell_filters(COLO_EVENT_FAILOVER);
+    colo_primary_tell_filters(COLO_EVENT_FAILOVER);
     replication_stop_all(true, &err);
     if (err) {
         error_report_err(err);

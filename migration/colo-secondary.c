@@ -417,16 +417,22 @@ static void end(Secondary *s, Error *error)
 void colo_secondary_run(MigrationIncomingState *mis)
 {
     g_autofree Secondary *s = g_new0(Secondary, 1);
-    Object *migration = OBJECT(migrate_get_current());
+    Object *migration;
     Error *error = NULL;
 
     s->mis = mis;
+    qemu_mutex_lock_iothread();
+    if (shared.quit) {
+        /* QEMU has ended before we began, and the migration object is gone */
+        qemu_mutex_unlock_iothread();
+        return;
+    }
+    /* Loading asks it for capabilities, also while QEMU ends */
+    migration = OBJECT(migrate_get_current());
+    object_ref(migration);
     qemu_sem_init(&mis->colo_incoming_sem, 0);
     failover_init_state();
     colo_stats_start(COLO_MODE_SECONDARY);
-    qemu_mutex_lock_iothread();
-    /* Loading asks it for capabilities, also while QEMU ends */
-    object_ref(migration);
     guest = SECONDARY_WHOLE;
     guest_stays_stopped = false;
     migrate_set_state(&mis->state, MIGRATION_STATUS_ACTIVE,
@@ -520,10 +526,11 @@ void colo_secondary_fail_over(void)
 
 void colo_secondary_shutdown(void)
 {
+    /* The thread may be about to begin */
+    qatomic_set(&shared.quit, true);
     if (guest == SECONDARY_NONE) {
         return;
     }
-    qatomic_set(&shared.quit, true);
     shutdown_channel();
     qemu_sem_post(&migration_incoming_get_current()->colo_incoming_sem);
 }

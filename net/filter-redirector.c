@@ -30,6 +30,7 @@
 #include "qom/object.h"
 #include "migration/colo.h"
 #include "net/net.h"
+#include "sysemu/runstate.h"
 #include "colo-channel.h"
 #include "colo-epoch.h"
 #include "colo-filter.h"
@@ -71,10 +72,19 @@ static void redirector_in_opened(void *opaque)
 }
 
 /*
+ * S has no guest yet: what P's gets meanwhile is part of the state that is on
+ * its way.
+ */
+static bool before_guest(void)
+{
+    return !colo_epoch_get() && runstate_check(RUN_STATE_INMIGRATE);
+}
+
+/*
  * In COLO, not faster than the NIC takes them, as a tap: of what is queued for
  * a NIC, most models throw away what does not fit into their ring when it is
- * flushed, and what S's guest lost but P's did not nobody sends again.  Before
- * the first epoch all goes into that queue, which the checkpoint empties.
+ * flushed, and what S's guest lost but P's did not nobody sends again.  Without
+ * epochs all goes into that queue.
  */
 static bool guest_takes(FilterRedirector *s)
 {
@@ -113,7 +123,8 @@ static void redirector_in_receive(void *opaque, ColoFrameType type,
         return;
     }
     if (towards_guest(s) &&
-        (s->given_up || colo_gate_verdict(&s->gate) != COLO_GATE_PASS)) {
+        (s->given_up || before_guest() ||
+         colo_gate_verdict(&s->gate) != COLO_GATE_PASS)) {
         s->in.stats.dropped++;
         return;
     }

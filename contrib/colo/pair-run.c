@@ -13,6 +13,7 @@
 
 #define POLL_MS 50
 #define QUERY_TIMEOUT_MS 5000
+#define FIRST_TIMEOUT_MS 30000
 
 typedef struct RunNode {
     PairRun *run;
@@ -33,7 +34,7 @@ struct PairRun {
     unsigned step_id;
     int step_node;
     GPtrArray *consoles;
-    uint64_t resync_done;  /* bytes, when last asked */
+    uint64_t copied;       /* bytes of disk or RAM, when last asked */
     guint timer;
     bool driving;
 };
@@ -87,12 +88,48 @@ static GHashTable *run_vars(PairRun *run, int node, const char *console)
     return vars;
 }
 
+/*
+ * Builds of QEMU's own COLO lose what a guest writes to its disk before
+ * replication begins; ours, which have this command, do not.
+ */
+static bool knows_query_colo(const QObject *commands)
+{
+    QList *list = qobject_to(QList, commands);
+    const QListEntry *entry;
+
+    if (list) {
+        QLIST_FOREACH_ENTRY(list, entry) {
+            QDict *command = qobject_to(QDict, qlist_entry_obj(entry));
+            const char *name = command ? qdict_get_try_str(command, "name")
+                                       : NULL;
+
+            if (!g_strcmp0(name, "query-colo")) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void commands_answered(void *opaque, QObject *ret, const Error *err)
+{
+    RunNode *node = opaque;
+    PairRun *run = node->run;
+
+    /* An answer of a process that is gone ends in an error. */
+    if (!err) {
+        pair_node_up(run->pair, node->index, !run->config.seed_stopped &&
+                     knows_query_colo(ret), run_now());
+        run_drive(run);
+    }
+}
+
 static void vm_is_ready(void *opaque)
 {
     RunNode *node = opaque;
 
-    pair_node_up(node->run->pair, node->index, run_now());
-    run_drive(node->run);
+    qmp_client_send(vm_qmp(node->vm), "{'execute': 'query-commands'}",
+                    FIRST_TIMEOUT_MS, commands_answered, node, NULL);
 }
 
 static void vm_event(void *opaque, const char *name, QDict *data,
@@ -266,16 +303,32 @@ static void run_drive(PairRun *run)
     run->driving = false;
 }
 
+static void run_copied(PairRun *run, uint64_t bytes)
+{
+    if (bytes != run->copied) {
+        run->copied = bytes;
+        pair_progress(run->pair, run_now());
+    }
+}
+
 static void migration_answered(void *opaque, QObject *ret, const Error *err)
 {
     RunNode *node = opaque;
+    PairRun *run = node->run;
     QDict *dict = qobject_to(QDict, ret);
     const char *status = dict ? qdict_get_try_str(dict, "status") : NULL;
 
     node->polling = false;
     if (status) {
-        pair_migration(node->run->pair, node->index, status, run_now());
-        run_drive(node->run);
+        QDict *ram = qdict_get_qdict(dict, "ram");
+
+        if (ram) {
+            run_copied(run, qdict_get_try_int(ram, "transferred", 0));
+        }
+        pair_migration(run->pair, node->index, status, ram ?
+                       qdict_get_try_int(ram, "dirty-sync-count", 0) : 0,
+                       run_now());
+        run_drive(run);
     }
 }
 
@@ -291,10 +344,7 @@ static void jobs_answered(void *opaque, QObject *ret, const Error *err)
     if (job) {
         uint64_t done = qdict_get_try_int(job, "offset", 0);
 
-        if (done != run->resync_done) {
-            run->resync_done = done;
-            pair_progress(run->pair, run_now());
-        }
+        run_copied(run, done);
         if (run->ops->resync) {
             run->ops->resync(run->opaque, done,
                              qdict_get_try_int(job, "len", 0));

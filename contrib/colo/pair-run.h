@@ -34,6 +34,7 @@ typedef struct PairRunConfig {
     const char *qemu;      /* program to run for qemu-system-x86_64 */
     const char *qemu_img;
     int interval_ms;       /* longest time between two checkpoints */
+    bool seed_stopped;     /* the guest stands still until a join is done */
     PairRunNode node[PAIR_NODES];
 } PairRunConfig;
 

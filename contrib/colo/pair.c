@@ -15,6 +15,12 @@
 /* A checkpoint may be late by some intervals before a pair is given up. */
 #define LATE_INTERVALS 3
 
+/*
+ * A guest that changes its RAM faster than it can be sent would never be
+ * through: after so many passes it has to stand still for the rest.
+ */
+#define SEED_PASSES 10
+
 /* Whom a step of a plan concerns, by the role of the moment. */
 typedef enum Role { ROLE_PRIMARY, ROLE_SECONDARY } Role;
 
@@ -22,6 +28,7 @@ typedef enum Role { ROLE_PRIMARY, ROLE_SECONDARY } Role;
 typedef enum When {
     ALWAYS,
     ONLY_REJOIN,          /* the pair existed before: its disks differ */
+    ONLY_RUNNING,         /* ... and the guest may run meanwhile */
     ONLY_FIRST_PRIMARY,   /* ... and the primary never was a secondary */
     ONLY_PROMOTED,        /* ... and it was one: it has a rewriter */
 } When;
@@ -55,11 +62,17 @@ static const PlanStep plan_resync[] = {
 static const PlanStep plan_seed[] = {
     { PAIR_ACT_QMP, ROLE_PRIMARY, "resync-end", ONLY_REJOIN },
     { PAIR_ACT_QMP, ROLE_PRIMARY, "disk-attach" },
+    { PAIR_ACT_QMP, ROLE_PRIMARY, "seed-running", ONLY_RUNNING },
     { PAIR_ACT_QMP, ROLE_PRIMARY, "channels-renew", ONLY_REJOIN },
     { PAIR_ACT_QMP, ROLE_PRIMARY, "compare-attach", ONLY_FIRST_PRIMARY },
     { PAIR_ACT_QMP, ROLE_PRIMARY, "compare-attach-promoted", ONLY_PROMOTED },
     { PAIR_ACT_QMP, ROLE_PRIMARY, "checkpoint-delay" },
     { PAIR_ACT_QMP, ROLE_PRIMARY, "migrate" },
+    { }
+};
+
+static const PlanStep plan_seed_end[] = {
+    { PAIR_ACT_QMP, ROLE_PRIMARY, "seed-end" },
     { }
 };
 
@@ -158,7 +171,9 @@ struct Pair {
     bool up[PAIR_NODES];         /* its monitor answers */
     bool gone[PAIR_NODES];       /* launched once, and no more there */
     bool promoted[PAIR_NODES];   /* this QEMU was a secondary once */
+    bool runs_seeding[PAIR_NODES];   /* this build's guest may */
     bool rejoin;                 /* disks are no longer known to be equal */
+    bool seed_ends;              /* the guest was told to wait for the rest */
     bool in_colo;                /* query-migrate of the primary said so */
     bool stopped;                /* ... and its guest has stopped since */
     uint64_t checkpoints;
@@ -221,6 +236,7 @@ static void pair_enter(Pair *pair, PairState state, const char *reason,
         break;
     }
     if (state == PAIR_SEEDING) {
+        pair->seed_ends = false;
         pair->in_colo = false;
         pair->stopped = false;
     }
@@ -309,6 +325,8 @@ static bool pair_step_applies(const Pair *pair, const PlanStep *step)
     switch (step->when) {
     case ONLY_REJOIN:
         return pair->rejoin;
+    case ONLY_RUNNING:
+        return pair->rejoin && pair->runs_seeding[pair->primary];
     case ONLY_FIRST_PRIMARY:
         return pair->rejoin && !pair->promoted[pair->primary];
     case ONLY_PROMOTED:
@@ -387,9 +405,10 @@ void pair_step_done(Pair *pair, unsigned id, const char *error, int64_t now)
     pair_advance(pair, now);
 }
 
-void pair_node_up(Pair *pair, int node, int64_t now)
+void pair_node_up(Pair *pair, int node, bool runs_seeding, int64_t now)
 {
     pair->up[node] = true;
+    pair->runs_seeding[node] = runs_seeding;
     pair->gone[node] = false;
     if (pair->state == PAIR_JOINING && !pair->next) {
         pair_enter(pair, pair_rows[pair->state].done, NULL, now);
@@ -414,7 +433,8 @@ void pair_node_gone(Pair *pair, int node, const char *why, int64_t now)
     }
 }
 
-void pair_migration(Pair *pair, int node, const char *status, int64_t now)
+void pair_migration(Pair *pair, int node, const char *status, int64_t passes,
+                    int64_t now)
 {
     if (!pair_wants_migration(pair) || node != pair->primary) {
         return;
@@ -428,6 +448,9 @@ void pair_migration(Pair *pair, int node, const char *status, int64_t now)
                                                "has %s", status);
 
         pair_enter(pair, PAIR_ABANDONING, why, now);
+    } else if (passes >= SEED_PASSES && !pair->seed_ends) {
+        pair->seed_ends = true;
+        pair->next = plan_seed_end;
     }
 }
 
@@ -468,7 +491,7 @@ void pair_colo_exit(Pair *pair, int node, const char *reason, int64_t now)
 
 void pair_progress(Pair *pair, int64_t now)
 {
-    if (pair->state == PAIR_RESYNCING) {
+    if (pair->state == PAIR_RESYNCING || pair_wants_migration(pair)) {
         pair_rearm(pair, now);
     }
 }

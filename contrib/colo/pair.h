@@ -88,12 +88,19 @@ bool pair_next_action(Pair *pair, PairAction *action);
  */
 void pair_step_done(Pair *pair, unsigned id, const char *error, int64_t now);
 
-/* QEMU on @node answers on its monitor. */
-void pair_node_up(Pair *pair, int node, int64_t now);
+/*
+ * QEMU on @node answers on its monitor.  @runs_seeding: its guest may run while
+ * a new secondary gets the RAM; with other builds it must stand still.
+ */
+void pair_node_up(Pair *pair, int node, bool runs_seeding, int64_t now);
 /* QEMU on @node is no more, whoever ended it. */
 void pair_node_gone(Pair *pair, int node, const char *why, int64_t now);
-/* query-migrate on @node says @status. */
-void pair_migration(Pair *pair, int node, const char *status, int64_t now);
+/*
+ * query-migrate on @node says @status, and that RAM was gone through @passes
+ * times; 0: not yet, or not known.
+ */
+void pair_migration(Pair *pair, int node, const char *status, int64_t passes,
+                    int64_t now);
 /*
  * A STOP event of @node, and a RESUME event.  While the primary replicates,
  * the two together are a checkpoint; a RESUME without a STOP before it is
@@ -103,7 +110,7 @@ void pair_stopped(Pair *pair, int node);
 void pair_resumed(Pair *pair, int node, int64_t now);
 /* A COLO_EXIT event of @node with @reason. */
 void pair_colo_exit(Pair *pair, int node, const char *reason, int64_t now);
-/* The disk resync has moved on. */
+/* The disk resync, or the migration of RAM, has moved on. */
 void pair_progress(Pair *pair, int64_t now);
 
 /* Time of the next pair_tick(), INT64_MAX where nothing is waited for. */

@@ -45,6 +45,9 @@ typedef struct Scenario {
     Ledger *ledger;
     uint64_t resync_done, resync_total;   /* bytes */
     double resync_start;                  /* timeline's seconds */
+    int64_t seed_start;    /* us, when RAM began to be sent; 0: it is not */
+    int64_t seed_stop;     /* us, when a join stopped the guest, or 0 */
+    uint64_t seed_records; /* received until then */
     bool killing;          /* we are killing hosts: a loss is no trouble */
     char *trouble;         /* what went wrong by itself, or NULL */
     uint64_t load_highest; /* of the background load, when last verified */

@@ -98,12 +98,15 @@ static char *scenario_local(const ScenarioConfig *config, const char *ram)
 {
     g_autofree char *kernel = g_shell_quote(config->kernel);
     g_autofree char *initrd = g_shell_quote(config->initrd);
+    g_autofree char *seed = config->seed_mib ? g_strdup_printf(
+        "-global migration.x-max-bandwidth=%d ", config->seed_mib << 20) :
+        g_strdup("");
 
     return g_strdup_printf(
-        "%s-display none -vga none -kernel %s -initrd %s -append "
+        "%s%s-display none -vga none -kernel %s -initrd %s -append "
         "'console=ttyS0 loglevel=5 panic=0 nokaslr random.trust_cpu=on "
         "colo.ip=" SANDBOX_GUEST_IP4 "/24 colo.ip6=" SANDBOX_GUEST_IP6 "/64 "
-        "%s'", ram, kernel, initrd, config->append ?: "");
+        "%s'", ram, seed, kernel, initrd, config->append ?: "");
 }
 
 typedef struct ShellRun {
@@ -211,6 +214,7 @@ bool scenario_prepare(Scenario *s, const PairRunOps *ops, void *opaque,
         .procedure = s->procedure, .vars = s->vars, .local = s->local,
         .qemu = s->config->qemu, .qemu_img = s->config->qemu_img,
         .interval_ms = s->config->interval_ms,
+        .seed_stopped = s->config->seed_stopped,
         .node = {
             { scenario_addresses[0], s->node_dir[0],
               "ifname=tap0,script=no,downscript=no" },

@@ -41,10 +41,64 @@ static void scenario_state(void *opaque, PairState state, const char *reason)
     scenario_watch_state(s, state, reason);
 }
 
+static uint64_t scenario_records(const Scenario *s)
+{
+    StreamStats stats;
+
+    stream_stats(s->stream, &stats);
+    return stats.records;
+}
+
+/* The guest stops, with all but the rest of its RAM sent. */
+static void scenario_seeded(Scenario *s)
+{
+    uint64_t records = scenario_records(s) - s->seed_records;
+    double seconds = (g_get_monotonic_time() - s->seed_start) / 1e6;
+
+    s->seed_start = 0;
+    timeline_event(s->timeline, "seeded", "   %" PRIu64 " records came while "
+                   "RAM was sent, for %.2f s", records, seconds);
+    if (!records) {
+        scenario_trouble(s, "the guest's client heard nothing while RAM was "
+                         "sent");
+    }
+}
+
+/* How long does the primary's guest stand still until it is protected? */
+static void scenario_event(void *opaque, int node, const char *name,
+                           int64_t time_us)
+{
+    Scenario *s = opaque;
+    const Pair *pair = pair_run_pair(s->run);
+
+    if (pair_state(pair) != PAIR_SEEDING || node != pair_primary(pair)) {
+        return;
+    }
+    if (g_str_equal(name, "STOP")) {
+        s->seed_stop = time_us;
+        if (s->seed_start) {
+            scenario_seeded(s);
+        }
+    } else if (g_str_equal(name, "RESUME") && s->seed_stop) {
+        double ms = (time_us - s->seed_stop) / 1e3;
+
+        s->seed_stop = 0;
+        s->report->seed_stop_ms = MAX(s->report->seed_stop_ms, ms);
+        timeline_event(s->timeline, "stood", "   the guest stood still for "
+                       "%.0f ms", ms);
+    }
+}
+
 static void scenario_step(void *opaque, int node, const char *step)
 {
     Scenario *s = opaque;
 
+    if (s->stream && !s->config->seed_stopped &&
+        g_str_equal(step, "migrate")) {
+        s->seed_start = g_get_monotonic_time();
+        s->seed_records = scenario_records(s);
+    }
+    s->report->seed_ends += g_str_equal(step, "seed-end");
     timeline_event(s->timeline, "step", "   %s: %s",
                    scenario_addresses[node], step);
 }
@@ -267,7 +321,7 @@ static bool scenario_play(Scenario *s, Error **errp)
 {
     static const PairRunOps ops = {
         .state = scenario_state, .step = scenario_step,
-        .resync = scenario_resync,
+        .event = scenario_event, .resync = scenario_resync,
     };
 
     if (!scenario_prepare(s, &ops, s, errp)) {

@@ -38,6 +38,8 @@ typedef struct ScenarioConfig {
     bool shared_ram;         /* of a guest alone: another QEMU may map it */
     const char *disk_base;   /* raw file that the disk begins as; may be NULL */
     int interval_ms;         /* between two checkpoints */
+    int seed_mib;            /* MiB per second of RAM to join; 0: QEMU's choice */
+    bool seed_stopped;       /* the guest stands still until a join is done */
     int cycles;              /* rounds as above */
     int record_us;           /* between two records */
     int dwell_ms;            /* time to be looked at when protected */
@@ -52,6 +54,8 @@ typedef struct ScenarioReport {
     int failovers;
     double failover_ms;      /* the longest from a kill to a record */
     int joins;
+    int seed_ends;           /* joins of a guest that changed RAM too fast */
+    double seed_stop_ms;     /* the longest stop of the guest for a join */
     unsigned blocks;         /* acknowledged disk writes, verified */
     bool disks_equal;        /* both hosts' images, at the end */
     bool booted;             /* the guest has answered */

@@ -18,7 +18,7 @@
 #define EXIT_SKIPPED 77
 
 static ScenarioConfig config;
-static gboolean fresh;
+static gboolean fresh, seed_stopped;
 
 static void test_cycle(void)
 {
@@ -28,9 +28,10 @@ static void test_cycle(void)
     bool ok = scenario_run(&config, timeline, system_dir(), &report, &err);
 
     timeline_event(timeline, "report", "%" PRIu64 " records, longest gap "
-                   "%.0f ms, failover %.0f ms, %" PRIu64 " checkpoints",
-                   report.records, report.gap_ms, report.failover_ms,
-                   report.checkpoints);
+                   "%.0f ms, failover %.0f ms, %" PRIu64 " checkpoints, stood "
+                   "still to join for %.0f ms", report.records, report.gap_ms,
+                   report.failover_ms, report.checkpoints,
+                   report.seed_stop_ms);
     timeline_free(timeline);
     if (!ok) {
         system_print_dump("dump.txt");
@@ -46,6 +47,9 @@ static void test_cycle(void)
     g_assert_cmpuint(report.checkpoints, >=, report.joins);
     g_assert_true(report.disks_equal);
     g_assert_true(report.fresh || !fresh);
+    if (config.seed_mib) {
+        g_assert_cmpint(report.seed_ends, ==, 2 * config.cycles);
+    }
 }
 
 /* Two of three QEMUs of a cycle live at a time. */
@@ -74,6 +78,10 @@ int main(int argc, char **argv)
           "memfd, file or hugepages", "" },
         { "cycles", 0, 0, G_OPTION_ARG_INT, &config.cycles, NULL, "" },
         { "interval", 0, 0, G_OPTION_ARG_INT, &config.interval_ms, NULL, "" },
+        { "seed-stopped", 0, 0, G_OPTION_ARG_NONE, &seed_stopped,
+          "the guest stands still while a secondary gets its RAM", NULL },
+        { "seed-mib", 0, 0, G_OPTION_ARG_INT, &config.seed_mib,
+          "RAM to join per second, less than the guest changes", "MIB" },
         { "fresh", 0, 0, G_OPTION_ARG_NONE, &fresh,
           "fail where a checkpoint came between the client's connection and "
           "the first failover", NULL },
@@ -86,6 +94,7 @@ int main(int argc, char **argv)
     config.dwell_ms = 2500;
     config.cycles = 3;
     system_options(&config, entries, &argc, &argv);
+    config.seed_stopped = seed_stopped;
     config.busy = !fresh; /* a busy guest causes checkpoints */
     if (lacks_hugepages()) {
         return EXIT_SKIPPED;

@@ -357,7 +357,7 @@ void colo_pair_fail_over_to_secondary(ColoPair *pair)
 }
 
 /* The fresh secondary's disk becomes equal; leaves the guest stopped */
-static void pair_resync(ColoPair *pair, int i)
+static void pair_resync_disk(ColoPair *pair, int i)
 {
     g_autofree char *nbd = pair_file(pair, "s", "nbd");
     g_autofree char *disk = g_strdup_printf("colo-disk%d", i);
@@ -377,14 +377,19 @@ static void pair_resync(ColoPair *pair, int i)
     colo_side_await(pair->p, "BLOCK_JOB_COMPLETED", done + 1, COLO_WAIT_MS);
 }
 
-void colo_pair_rejoin(ColoPair *pair)
+void colo_pair_resync(ColoPair *pair)
 {
     int i;
 
-    colo_pair_add_secondary(pair, "");
     for (i = 0; i < disks(pair); i++) {
-        pair_resync(pair, i);
+        pair_resync_disk(pair, i);
     }
+}
+
+void colo_pair_rejoin(ColoPair *pair)
+{
+    colo_pair_add_secondary(pair, "");
+    colo_pair_resync(pair);
     colo_pair_replicate(pair);
 }
 
@@ -430,7 +435,7 @@ void colo_pair_free(ColoPair *pair)
     if (pair->s) {
         colo_side_kill(pair->s);
         colo_side_kill(pair->p);
-    } else {
+    } else if (pair->p) {
         colo_side_quit(pair->p);
     }
     colo_remove_dir(pair->dir);

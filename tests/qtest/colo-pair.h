@@ -85,6 +85,9 @@ void colo_pair_fail_over_to_primary(ColoPair *pair);
 /* The primary vanishes, the secondary takes its place. */
 void colo_pair_fail_over_to_secondary(ColoPair *pair);
 
+/* The fresh secondary's disks become equal; leaves the primary's guest stopped. */
+void colo_pair_resync(ColoPair *pair);
+
 /* The survivor gets a fresh secondary and copies its disk; replicating */
 void colo_pair_rejoin(ColoPair *pair);
 
@@ -97,7 +100,7 @@ void colo_pair_write(ColoPair *pair, uint8_t pattern, unsigned offset);
 /* The 64 KiB at @offset of the primary's disk must hold @pattern. */
 void colo_pair_expect(ColoPair *pair, uint8_t pattern, unsigned offset);
 
-/* End what lives: a lone primary politely, a pair by SIGKILL. */
+/* End what lives: a lone primary (NULL: none) politely, a pair by SIGKILL. */
 void colo_pair_free(ColoPair *pair);
 
 #endif /* TESTS_QTEST_COLO_PAIR_H */

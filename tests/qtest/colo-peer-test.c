@@ -58,6 +58,8 @@ static const FaultCase fault_cases[] = {
     { "cut/running/p", TO_P, COLO_MSG_RUNNING, 0, COLO_CUT, PRIMARY },
     { "freeze/stop/s", TO_S, COLO_MSG_STOP, 0, COLO_FREEZE, SECONDARY },
     { "freeze/in-ram/s", TO_S, COLO_MSG_RAM, H + 5000, COLO_FREEZE, SECONDARY },
+    /* Before the first page's header, each byte of which is asked for alone */
+    { "freeze/in-page/s", TO_S, COLO_MSG_RAM, H + 5, COLO_FREEZE, SECONDARY },
     { "freeze/in-devices/s", TO_S, COLO_MSG_DEVICES, H + 100, COLO_FREEZE,
       SECONDARY },
     { "freeze/stop/p", TO_S, COLO_MSG_STOP, 0, COLO_FREEZE, PRIMARY },

@@ -434,6 +434,17 @@ void colo_side_kill(ColoSide *s)
     side_free(s);
 }
 
+void colo_side_bury(ColoSide *s)
+{
+    g_autofree char *end = side_end(s);
+
+    if (*end && !g_str_has_prefix(end, "ended with status")) {
+        colo_fail("%s crashed: %s", s->name, end);
+    }
+    side_kill_process(s);
+    side_free(s);
+}
+
 void colo_side_signal(ColoSide *s, int signal)
 {
     g_assert_cmpint(kill(s->pid, signal), ==, 0);

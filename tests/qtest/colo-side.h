@@ -41,6 +41,9 @@ ColoSide *colo_side_start(const char *name, const char *dir,
 /* End the process by SIGKILL, as a host that vanishes.  Frees @s. */
 void colo_side_kill(ColoSide *s);
 
+/* The same, but it may have ended by itself, without a crash. */
+void colo_side_bury(ColoSide *s);
+
 /* Stop it and make it go on, as SIGSTOP and SIGCONT do. */
 void colo_side_freeze(ColoSide *s, bool freeze);
 

@@ -38,6 +38,7 @@ static GString *passed;         /* frames, and to whom */
 static int purges;
 static int requests;
 static bool running;
+static RunState run_state;
 static bool nic_full;
 static VMChangeStateHandler *vm_change;
 static void *vm_change_opaque;
@@ -69,6 +70,11 @@ bool colo_checkpoint_request(void)
 bool runstate_is_running(void)
 {
     return running;
+}
+
+bool runstate_check(RunState state)
+{
+    return run_state == state;
 }
 
 int qemu_can_send_packet(NetClientState *nc)
@@ -550,6 +556,26 @@ static void test_in_nic_full_at_checkpoint(void)
     filter_end();
 }
 
+/* What comes for P's guest while its state is on its way is of no use here */
+static void test_in_before_guest(void)
+{
+    in_new(NET_FILTER_DIRECTION_TX);
+    run_state = RUN_STATE_INMIGRATE;
+    set_running(false);
+    peer_send("a");
+    peer_send("b");
+    wait_for(stat_get("in-dropped") == 2, "two frames dropped");
+    peer_send("[1]");
+    peer_send("c");
+    expect_passed("");
+    checkpoint(1);
+    run_state = RUN_STATE_RUNNING;
+    set_running(true);
+    qemu_notify_event();
+    expect_passed("guest:c ");
+    filter_end();
+}
+
 /* No guest has run yet: the first checkpoint empties the NIC's queue */
 static void test_in_before_colo(void)
 {
@@ -651,6 +677,7 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/filters/in/nic-full", test_in_nic_full);
     g_test_add_func("/colo/filters/in/nic-full-at-checkpoint",
                     test_in_nic_full_at_checkpoint);
+    g_test_add_func("/colo/filters/in/before-guest", test_in_before_guest);
     g_test_add_func("/colo/filters/in/before-colo", test_in_before_colo);
     g_test_add_func("/colo/filters/in/unnumbered", test_in_unnumbered);
     g_test_add_func("/colo/filters/in/netdev", test_in_netdev);

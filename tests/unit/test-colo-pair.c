@@ -75,7 +75,9 @@ static void sim_input(Sim *sim, const char *line)
     } else if (g_str_equal(w[0], "failover")) {
         ok = pair_command(sim->pair, PAIR_CMD_FAILOVER, node, sim->now, &err);
     } else if (g_str_equal(w[0], "up")) {
-        pair_node_up(sim->pair, node, sim->now);
+        pair_node_up(sim->pair, node, false, sim->now);
+    } else if (g_str_equal(w[0], "up-running")) {
+        pair_node_up(sim->pair, node, true, sim->now);
     } else if (g_str_equal(w[0], "gone")) {
         pair_node_gone(sim->pair, node, "killed", sim->now);
     } else if (g_str_equal(w[0], "stopped")) {
@@ -90,7 +92,10 @@ static void sim_input(Sim *sim, const char *line)
     } else if (g_str_equal(w[0], "progress")) {
         pair_progress(sim->pair, sim->now);
     } else if (g_str_equal(w[0], "migration")) {
-        pair_migration(sim->pair, pair_primary(sim->pair), w[1], sim->now);
+        pair_migration(sim->pair, pair_primary(sim->pair), w[1], 0, sim->now);
+    } else if (g_str_equal(w[0], "pass")) {
+        pair_migration(sim->pair, pair_primary(sim->pair), "active", node,
+                       sim->now);
     } else if (g_str_equal(w[0], "after")) {
         sim->now += node;
         pair_tick(sim->pair, sim->now);
@@ -122,6 +127,15 @@ static void sim_input(Sim *sim, const char *line)
 
 #define FAILED_OVER_TO_1 \
     "= lost\n= failing over\n0 kill\n1 qmp secondary-failover\n= failed over\n"
+
+#define REJOINS_RUNNING \
+    "= joining\n0 shell secondary-disk\n0 shell secondary-overlays\n" \
+    "0 launch secondary-start\n0 qmp secondary-export\n" \
+    "= resyncing\n1 qmp resync\n" \
+    "= seeding\n1 qmp resync-end\n1 qmp disk-attach\n" \
+    "1 qmp seed-running\n1 qmp channels-renew\n" \
+    "1 qmp compare-attach-promoted\n1 qmp checkpoint-delay\n" \
+    "1 qmp migrate\n"
 
 #define ABANDONED(p, s) \
     "= abandoning\n" s " kill\n" p " qmp resync-abandon (lenient)\n" \
@@ -174,6 +188,31 @@ static const struct {
         "0 qmp channels-renew\n"
         "0 qmp compare-attach\n0 qmp checkpoint-delay\n0 qmp migrate\n"
         "= protected\n",
+    }, {
+        /* the guest runs while RAM is sent, but a first one stands still */
+        "rejoin-running",
+        "start 0\njoin\nup-running 1\nup-running 0\nmigration colo\n"
+        "checkpoint 0\ngone 0\nfailover 1\njoin\nup-running 0\n"
+        "pass 9\nstopped 1\nmigration colo\nresumed 1\ncheckpoint 1\n",
+        PROTECTED_FIRST FAILED_OVER_TO_1 REJOINS_RUNNING "= protected\n",
+    }, {
+        /* it changes RAM too fast: it is told to stop, once */
+        "rejoin-too-busy",
+        "start 0\njoin\nup-running 1\nup-running 0\nmigration colo\n"
+        "checkpoint 0\ngone 0\nfailover 1\njoin\nup-running 0\n"
+        "pass 9\npass 10\npass 11\nmigration colo\ncheckpoint 1\n",
+        PROTECTED_FIRST FAILED_OVER_TO_1 REJOINS_RUNNING
+        "1 qmp seed-end\n= protected\n",
+    }, {
+        /* much RAM, or a slow network: it lives as long as it moves */
+        "seeding-stands-still",
+        "start 0\njoin\nup 1\nup 0\nafter 110000\nprogress\n"
+        "after 121499\nafter 1\n",
+        "= alone\n0 launch primary-start\n"
+        "= joining\n1 shell secondary-overlays\n1 launch secondary-start\n"
+        "1 qmp secondary-export\n"
+        "= seeding\n0 qmp disk-attach\n0 qmp checkpoint-delay\n"
+        "0 qmp migrate\n" ABANDONED("0", "1"),
     }, {
         /* promoted, then a fresh secondary is promoted in its turn */
         "swap-twice",
@@ -349,6 +388,7 @@ static void test_random(void)
         "up 1", "gone 0", "gone 1", "stopped 0", "resumed 0",
         "checkpoint 0", "checkpoint 1", "exit 0",
         "exit 1", "progress", "migration colo", "migration failed",
+        "up-running 0", "up-running 1", "pass 1", "pass 10", "fail seed-end",
         "after 1000", "after 70000", "fail resync", "fail secondary-export",
         "fail none", "hang migrate", "hang none",
     };

@@ -1,0 +1,243 @@
+/*
+ * COLO: one checkpoint of the primary
+ *
+ * One that fails leaves the primary as if it had never begun: the guest goes on.
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "block/replication.h"
+#include "qapi/error.h"
+#include "qemu/main-loop.h"
+#include "qemu/timer.h"
+#include "colo-primary.h"
+#include "colo-stats.h"
+#include "savevm.h"
+
+/* Resets of the guest while its state is gathered; each starts it anew */
+#define GATHER_TRIES 8
+
+/* How often to look for an instant without disk requests */
+#define REST_LOOK_NS (200 * 1000LL)
+
+static bool gather_once(Primary *p, int64_t *since, Error **errp)
+{
+    int ret;
+
+    qio_channel_io_seek(QIO_CHANNEL(p->devices), 0, SEEK_SET, NULL);
+    p->devices->usage = 0;
+    ret = qemu_save_device_state(p->devices_file);
+    qemu_fflush(p->devices_file);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "the state of the devices can't be saved");
+        return false;
+    }
+    colo_stats_lap(COLO_PHASE_DEVICE_STATE, since);
+
+    if (!colo_link_put(&p->talk.link, COLO_MSG_RAM, 0, NULL, 0, errp)) {
+        return false;
+    }
+    colo_ram_send_final(p->ram, p->talk.link.out);
+    qemu_fflush(p->talk.link.out);
+    return colo_link_check(&p->talk.link, errp);
+}
+
+/*
+ * The state of the guest, which is stopped, goes to @devices and towards the
+ * secondary.  With the BQL; where that was dropped, because the secondary is
+ * slow, the guest may have been reset, and what was gathered is worthless.
+ */
+static bool gather(Primary *p, int64_t *since, Error **errp)
+{
+    for (int i = 0; i < GATHER_TRIES; i++) {
+        unsigned resets = p->resets;
+
+        if (!gather_once(p, since, errp)) {
+            return false;
+        }
+        if (resets == p->resets) {
+            return true;
+        }
+    }
+    error_setg(errp, "the guest is reset over and over");
+    return false;
+}
+
+static bool disks_are_whole(Error **errp)
+{
+    ERRP_GUARD();
+
+    replication_get_error_all(errp);
+    if (*errp) {
+        error_prepend(errp, "the secondary's disk is not complete: ");
+        return false;
+    }
+    replication_do_checkpoint_all(errp);
+    return !*errp;
+}
+
+/* Stop the guest and gather; with the BQL */
+static bool stop_and_gather(Primary *p, int64_t *since, Error **errp)
+{
+    if (p->talk.over(errp)) {
+        return false;
+    }
+    colo_guest_hold();
+    colo_stats_lap(COLO_PHASE_STOP, since);
+    if (!colo_guest_drain(colo_channel_get_timeout() / 2, errp) ||
+        p->talk.over(errp) || !disks_are_whole(errp)) {
+        return false;
+    }
+    colo_stats_lap(COLO_PHASE_DRAIN, since);
+    return gather(p, since, errp);
+}
+
+/* The rest of it towards the secondary, and its consent; without the BQL */
+static bool commit(Primary *p, uint16_t flags, int64_t *since, Error **errp)
+{
+    if (p->devices->usage > COLO_DEVICES_MAX) {
+        error_setg(errp, "the state of the devices is too large: %zu bytes",
+                   p->devices->usage);
+        return false;
+    }
+    if (!colo_link_put(&p->talk.link, COLO_MSG_DEVICES, flags, p->devices->data,
+                       p->devices->usage, errp) ||
+        !colo_talk_flush(&p->talk, errp)) {
+        return false;
+    }
+    colo_stats_lap(COLO_PHASE_MEMORY, since);
+    if (!colo_talk_await_commit(&p->talk, errp)) {
+        return false;
+    }
+    colo_stats_lap(COLO_PHASE_COMMIT, since);
+    return true;
+}
+
+/* What the checkpoint was for, as figures */
+static void account(Primary *p, ColoTriggerCause cause, int64_t mismatch_ns,
+                    int64_t commit_ns)
+{
+    if (cause == COLO_TRIGGER_CAUSE_MISMATCH && mismatch_ns) {
+        colo_stats_phase(COLO_PHASE_HOLD, commit_ns - mismatch_ns);
+    }
+    colo_stats_set_epoch(p->talk.link.session.epoch);
+    colo_stats_set_bytes(colo_channel_sent(p->talk.link.channel),
+                         colo_channel_received(p->talk.link.channel));
+}
+
+void colo_checkpoint_note_slices(Primary *p)
+{
+    while (!g_queue_is_empty(&p->slices) &&
+           colo_talk_answered(&p->talk, GPOINTER_TO_UINT(
+                                  g_queue_peek_head(&p->slices)))) {
+        g_queue_pop_head(&p->slices);
+        colo_ram_send_taken(p->ram);
+    }
+}
+
+/*
+ * The guest still runs: what would only prolong its pause goes first.  That is
+ * memory on its way, for which S has to read anyway; and disk requests, which
+ * end at the speed of both hosts' disks.  For these an instant is looked for at
+ * which there are none, or at least no flush.
+ */
+static bool come_to_rest(Primary *p, ColoTriggerCause cause, Error **errp)
+{
+    int64_t start = colo_primary_now_ns();
+    ColoDisksState disks;
+
+    while (colo_checkpoint_note_slices(p), !g_queue_is_empty(&p->slices)) {
+        if (!colo_talk_attend(&p->talk, COLO_ALIVE_NS, errp)) {
+            return false;
+        }
+    }
+    while ((disks = colo_guest_disks()) != COLO_DISKS_REST &&
+           colo_primary_now_ns() - start < colo_primary_rest_ns(cause, disks)) {
+        if (!colo_talk_attend(&p->talk, REST_LOOK_NS, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* From now on, or no longer, S's disk need not be flushed when our guest asks */
+static void defer_flushes(bool deferring)
+{
+    qemu_mutex_lock_iothread();
+    replication_defer_flushes_all(deferring);
+    qemu_mutex_unlock_iothread();
+}
+
+/* What S has to do with its guest */
+static uint16_t guest_flags(void)
+{
+    if (colo_guest_will_run()) {
+        return COLO_FLAG_GUEST_RUNS;
+    }
+    return colo_guest_stays_stopped() ? COLO_FLAG_GUEST_STAYS : 0;
+}
+
+/* With the BQL.  If S has been told otherwise meanwhile, tell it soon. */
+static void release_guest(uint16_t flags)
+{
+    bool changed = colo_guest_is_held() && flags != guest_flags();
+
+    colo_guest_release();
+    if (changed) {
+        colo_request_checkpoint(COLO_TRIGGER_CAUSE_GUEST);
+    }
+}
+
+static bool transact(Primary *p, ColoTriggerCause cause, Error **errp)
+{
+    int64_t start, since, mismatch_ns, pause_ns;
+    uint16_t flags;
+    bool ok;
+
+    mismatch_ns = colo_primary_begin_trigger(cause);
+    if (!colo_talk_say(&p->talk, COLO_MSG_STOP, errp)) {
+        return false;
+    }
+
+    qemu_mutex_lock_iothread();
+    start = since = colo_primary_now_ns();
+    ok = stop_and_gather(p, &since, errp);
+    flags = guest_flags();
+    qemu_mutex_unlock_iothread();
+
+    ok = ok && commit(p, flags, &since, errp);
+    if (ok) {
+        colo_primary_tell_compares(p);
+        account(p, cause, mismatch_ns, since);
+    }
+
+    qemu_mutex_lock_iothread();
+    if (ok) {
+        colo_primary_tell_filters(COLO_EVENT_CHECKPOINT);
+    }
+    release_guest(flags);
+    qemu_mutex_unlock_iothread();
+    if (ok) {
+        colo_stats_lap(COLO_PHASE_RELEASE, &since);
+    }
+
+    pause_ns = colo_primary_now_ns() - start;
+    if (ok) {
+        colo_stats_phase(COLO_PHASE_PAUSE, pause_ns);
+    }
+    colo_ram_send_done(p->ram);
+    colo_primary_end_epoch(p, pause_ns);
+    return ok;
+}
+
+bool colo_checkpoint_make(Primary *p, ColoTriggerCause cause, Error **errp)
+{
+    bool ok;
+
+    defer_flushes(true);
+    ok = come_to_rest(p, cause, errp) && transact(p, cause, errp);
+    defer_flushes(false);
+    return ok;
+}

@@ -1,0 +1,68 @@
+/*
+ * COLO: the primary, as its two files share it
+ *
+ * Private to colo-primary.c, which has its life and its triggers, and to
+ * colo-checkpoint.c.  All in the migration thread, without the BQL where not said
+ * otherwise.
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef MIGRATION_COLO_PRIMARY_H
+#define MIGRATION_COLO_PRIMARY_H
+
+#include "io/channel-buffer.h"
+#include "colo-guest.h"
+#include "colo-internal.h"
+#include "colo-ram.h"
+#include "colo-talk.h"
+
+typedef struct Primary {
+    MigrationState *s;
+    ColoTalk talk;
+    QIOChannelBuffer *devices;
+    QEMUFile *devices_file;     /* writes to @devices */
+    ColoRamSend *ram;
+    Notifier mismatch;
+    VMChangeStateEntry *guest_watch;
+    bool guest_started;
+    unsigned resets;            /* of the guest so far; BQL */
+    GQueue slices;              /* on their way: ColoTalk.asked of each */
+} Primary;
+
+/* colo-primary.c */
+
+/* Nanoseconds, the clock of all times here */
+static inline int64_t colo_primary_now_ns(void)
+{
+    return qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+}
+
+/*
+ * A checkpoint begins because of @cause.  Returns when the first mismatch was
+ * reported that it is for, or 0.
+ */
+int64_t colo_primary_begin_trigger(ColoTriggerCause cause);
+
+/* How long to look for rest, from the trigger on, while the disks are in @state */
+int64_t colo_primary_rest_ns(ColoTriggerCause cause, ColoDisksState state);
+
+/* The epoch is over: its output may go. */
+void colo_primary_tell_compares(Primary *p);
+
+/* @event: enum colo_event.  With the BQL. */
+void colo_primary_tell_filters(int event);
+
+/* The guest runs again, until the next trigger. */
+void colo_primary_end_epoch(Primary *p, int64_t pause_ns);
+
+/* colo-checkpoint.c */
+
+/* All of a checkpoint; where it fails it is as if it had never begun. */
+bool colo_checkpoint_make(Primary *p, ColoTriggerCause cause, Error **errp);
+
+/* The slices that S has taken are on their way no more. */
+void colo_checkpoint_note_slices(Primary *p);
+
+#endif

@@ -1,0 +1,95 @@
+/*
+ * P: a guest that may run while its first copy is sent
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "migration/colo.h"
+#include "migration/misc.h"
+#include "net/colo-compare.h"
+#include "net/colo-epoch.h"
+#include "sysemu/runstate.h"
+#include "colo-guest.h"
+#include "colo-internal.h"
+#include "colo-seed.h"
+
+/* With the BQL */
+static VMChangeStateEntry *watch;   /* NULL: no first copy is being sent */
+static RunState wanted;             /* what the guest is to be after it */
+
+static void guest_changed(void *opaque, bool running, RunState state)
+{
+    if (running) {
+        wanted = RUN_STATE_RUNNING;
+    } else if (state == RUN_STATE_FINISH_MIGRATE) {
+        /* From here on a "stop" finds nothing to stop, and must count */
+        colo_guest_hold_stopped();
+    } else {
+        wanted = state;
+    }
+}
+
+static void watch_guest(void)
+{
+    /* One that stands still now is to run with the first epoch */
+    wanted = RUN_STATE_RUNNING;
+    watch = qemu_add_vm_change_state_handler(guest_changed, NULL);
+}
+
+/* Returns what the guest is to be. */
+static RunState unwatch_guest(void)
+{
+    g_clear_pointer(&watch, qemu_del_vm_change_state_handler);
+    return colo_guest_drop_hold(wanted);
+}
+
+/* There is nothing to compare with yet: nobody's output waits for that. */
+static void let_through(void)
+{
+    Error *err = NULL;
+
+    colo_notify_compares_event(NULL, COLO_EVENT_FAILOVER, &err);
+    if (err) {
+        error_report_err(err);
+    }
+}
+
+/* The main loop, with the BQL */
+static void migration_changed(Notifier *notifier, void *data)
+{
+    MigrationState *s = data;
+
+    if (!migrate_colo_enabled()) {
+        return;
+    }
+    if (!colo_epoch_get()) {
+        let_through();
+    }
+    if (migration_in_setup(s)) {
+        colo_primary_prepare();
+        watch_guest();
+    } else if (watch) {
+        /* It has failed, and migration.c has started again what ran before */
+        RunState state = unwatch_guest();
+
+        if (state != RUN_STATE_RUNNING && runstate_is_running()) {
+            vm_stop(state);
+        }
+    }
+}
+
+void colo_seed_start_guest(void)
+{
+    colo_guest_start_as(unwatch_guest());
+}
+
+static void __attribute__((constructor)) colo_seed_init(void)
+{
+    static Notifier notifier = { .notify = migration_changed };
+
+    add_migration_state_change_notifier(&notifier);
+}

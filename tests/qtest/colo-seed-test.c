@@ -1,0 +1,401 @@
+/*
+ * A primary's guest while its first copy is sent to a secondary
+ *
+ * Two QEMUs without an operating system.  RAM is sent so slowly that it would
+ * never be done, until the time allowed for its end says otherwise.
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "libqtest.h"
+#include "colo-guest.h"
+#include "colo-pair.h"
+#include "colo-proxy.h"
+
+#define CASE_SECONDS 240
+
+/* QEMUs that are ended at about the time at which replication begins */
+#define QUITS 12
+
+static void set_limits(ColoPair *pair, int64_t bandwidth, int downtime_ms)
+{
+    colo_side_ok(pair->p, "{'execute': 'migrate-set-parameters', 'arguments':"
+                 "{'max-bandwidth': %" PRId64 ", 'downtime-limit': %d}}",
+                 bandwidth, downtime_ms);
+}
+
+/* What the documented step seed-end does, and faster */
+static void end_seeding(ColoPair *pair)
+{
+    set_limits(pair, 1000000000, 60000);
+}
+
+/* The copy is under way, and will be until end_seeding(). */
+static void start_seeding(ColoPair *pair)
+{
+    colo_pair_connect_disk(pair);
+    set_limits(pair, 1000000, 1);
+    colo_pair_migrate(pair);
+    colo_side_until(pair->p, "query-migrate", "status", "active");
+}
+
+static ColoPair *seeding(ColoPairDisk disk)
+{
+    ColoPair *pair = colo_pair_new("pc", disk, COLO_NO_TIMER);
+
+    colo_pair_add_secondary(pair, "");
+    start_seeding(pair);
+    return pair;
+}
+
+static void await_colo(ColoPair *pair)
+{
+    colo_side_until(pair->p, "query-migrate", "status", "colo");
+    colo_side_until(pair->p, "query-colo", "state", "protected");
+    colo_side_until(pair->s, "query-colo", "state", "protected");
+}
+
+static void expect_status(ColoSide *side, const char *status)
+{
+    g_autofree char *is = colo_side_ask(side, "status",
+                                        "{'execute': 'query-status'}");
+
+    g_assert_cmpstr(is, ==, status);
+}
+
+/* The guest must be seen at work, without being stopped. */
+static void expect_progress(ColoPair *pair)
+{
+    int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
+    g_autofree uint8_t *before = colo_guest_memory(pair->p, pair->scratch, 0,
+                                                   COLO_GUEST_RAM);
+    bool same = true;
+
+    while (same) {
+        g_autofree uint8_t *now = colo_guest_memory(pair->p, pair->scratch, 0,
+                                                    COLO_GUEST_RAM);
+
+        same = !memcmp(before, now, COLO_GUEST_RAM);
+        if (same && g_get_monotonic_time() > end) {
+            colo_fail("the guest does not run while it is copied");
+        }
+    }
+}
+
+/*
+ * It runs and writes.  What it has written to its disk is the secondary's, too,
+ * as soon as replication begins.
+ */
+static void test_runs(void)
+{
+    ColoPair *pair = seeding(COLO_DISK);
+
+    colo_pair_write(pair, 0x11, 0);
+    expect_progress(pair);
+    colo_pair_write(pair, 0x22, 0x10000);
+    expect_status(pair->p, "running");
+    colo_side_until(pair->p, "query-migrate", "status", "active");
+    end_seeding(pair);
+    await_colo(pair);
+    expect_status(pair->p, "running");
+    colo_pair_write(pair, 0x33, 0x20000);
+    colo_pair_fail_over_to_secondary(pair);
+    colo_pair_expect(pair, 0x11, 0);
+    colo_pair_expect(pair, 0x22, 0x10000);
+    /* Of an epoch that was not committed */
+    colo_pair_expect(pair, 0x00, 0x20000);
+
+    /* A promoted one the same way, after a resync */
+    colo_pair_add_secondary(pair, "");
+    colo_pair_resync(pair);
+    colo_pair_connect_disk(pair);
+    colo_side_ok(pair->p, "{'execute': 'cont'}");
+    colo_pair_write(pair, 0x44, 0x30000);
+    set_limits(pair, 1000000, 1);
+    colo_pair_migrate(pair);
+    colo_side_until(pair->p, "query-migrate", "status", "active");
+    expect_progress(pair);
+    colo_pair_write(pair, 0x55, 0x10000);
+    end_seeding(pair);
+    await_colo(pair);
+    colo_pair_fail_over_to_secondary(pair);
+    colo_pair_expect(pair, 0x11, 0);
+    colo_pair_expect(pair, 0x55, 0x10000);
+    colo_pair_expect(pair, 0x44, 0x30000);
+    colo_pair_free(pair);
+}
+
+/* A guest that stood still before runs as soon as there are two of it. */
+static void test_stopped_before(void)
+{
+    ColoPair *pair = colo_pair_new("pc", COLO_DISK, COLO_NO_TIMER);
+
+    colo_pair_add_secondary(pair, "");
+    colo_side_ok(pair->p, "{'execute': 'stop'}");
+    start_seeding(pair);
+    expect_status(pair->p, "paused");
+    end_seeding(pair);
+    await_colo(pair);
+    colo_side_until(pair->p, "query-status", "status", "running");
+    expect_status(pair->s, "running");
+    colo_pair_request_checkpoint(pair);
+    colo_pair_fail_over_to_secondary(pair);
+    colo_pair_free(pair);
+}
+
+/* It stays stopped, here and there, also if the other one takes over. */
+static void expect_stays(ColoPair *pair)
+{
+    await_colo(pair);
+    /* The secondary is told by a checkpoint */
+    colo_side_until(pair->s, "query-status", "status", "colo");
+    colo_side_until(pair->p, "query-status", "status", "paused");
+    colo_side_kill(pair->p);
+    pair->p = pair->s;
+    pair->s = NULL;
+    colo_side_ok(pair->p, "{'execute': 'x-colo-lost-heartbeat'}");
+    colo_side_until(pair->p, "query-colo-status", "mode", "none");
+    colo_side_until(pair->p, "query-status", "status", "paused");
+    colo_side_ok(pair->p, "{'execute': 'cont'}");
+    colo_guest_check(pair->p, pair->scratch);
+    colo_pair_free(pair);
+}
+
+static void test_stopped_meanwhile(void)
+{
+    ColoPair *pair = seeding(COLO_NO_DISK);
+
+    colo_side_ok(pair->p, "{'execute': 'stop'}");
+    end_seeding(pair);
+    expect_stays(pair);
+}
+
+/*
+ * The end of the copy has stopped the guest, and the secondary says nothing, for
+ * as long as somebody wants.
+ */
+static ColoPair *at_the_end(ColoProxy **proxy)
+{
+    ColoPair *pair = colo_pair_new("pc", COLO_NO_DISK, COLO_NO_TIMER);
+    g_autofree char *front = g_strdup_printf("%s/s1.migrate", pair->dir);
+    g_autofree char *back = g_strdup_printf("%s/s1.behind", pair->dir);
+
+    colo_pair_add_secondary(pair, "");
+    g_assert(!rename(front, back));
+    *proxy = colo_proxy_new(front, back);
+    colo_proxy_arm(*proxy, COLO_TO_PRIMARY, COLO_MSG_HELLO, 0, COLO_FREEZE);
+    start_seeding(pair);
+    end_seeding(pair);
+    colo_side_until(pair->p, "query-colo-status", "mode", "primary");
+    expect_status(pair->p, "finish-migrate");
+    return pair;
+}
+
+/* Then it is too late, and the primary goes on alone as @status. */
+static void end_alone(ColoPair *pair, ColoProxy *proxy, const char *status)
+{
+    colo_side_ok(pair->p, "{'exec-oob': 'yank', 'arguments': {'instances': "
+                 "[{'type': 'migration'}]}}");
+    colo_side_await(pair->p, "COLO_LOST", 1, COLO_WAIT_MS);
+    colo_side_until(pair->p, "query-status", "status", status);
+    colo_side_kill(pair->s);
+    pair->s = NULL;
+    colo_side_ok(pair->p, "{'execute': 'x-colo-lost-heartbeat'}");
+    colo_side_until(pair->p, "query-colo-status", "mode", "none");
+    expect_status(pair->p, status);
+    colo_side_ok(pair->p, "{'execute': 'cont'}");
+    colo_guest_check(pair->p, pair->scratch);
+    colo_proxy_free(proxy);
+    colo_pair_free(pair);
+}
+
+static void test_stopped_at_end(void)
+{
+    ColoProxy *proxy;
+    ColoPair *pair = at_the_end(&proxy);
+
+    colo_side_ok(pair->p, "{'execute': 'stop'}");
+    end_alone(pair, proxy, "paused");
+}
+
+static void test_stopped_and_started(void)
+{
+    ColoPair *pair = seeding(COLO_NO_DISK);
+
+    colo_side_ok(pair->p, "{'execute': 'stop'}");
+    colo_side_ok(pair->p, "{'execute': 'cont'}");
+    colo_side_ok(pair->p, "{'execute': 'stop'}");
+    colo_side_ok(pair->p, "{'execute': 'cont'}");
+    expect_progress(pair);
+    end_seeding(pair);
+    await_colo(pair);
+    expect_status(pair->p, "running");
+    colo_pair_request_checkpoint(pair);
+    colo_pair_fail_over_to_secondary(pair);
+    colo_pair_free(pair);
+}
+
+static void lose_secondary(ColoPair *pair)
+{
+    colo_side_kill(pair->s);
+    pair->s = NULL;
+    colo_side_until(pair->p, "query-migrate", "status", "failed");
+}
+
+/* The guest goes on, and what it has done meanwhile is not lost. */
+static void test_lost(void)
+{
+    ColoPair *pair = seeding(COLO_DISK);
+
+    colo_pair_write(pair, 0x11, 0);
+    lose_secondary(pair);
+    expect_status(pair->p, "running");
+    colo_side_ok(pair->p, "{'execute': 'x-blockdev-change', 'arguments': "
+                 "{'parent': 'colo-disk0', 'child': 'children.1'}}");
+    colo_side_hmp(pair->p, "drive_del replication0");
+    colo_pair_write(pair, 0x22, 0x10000);
+    colo_guest_check(pair->p, pair->scratch);
+
+    set_limits(pair, 1000000000, 300);
+    colo_pair_rejoin(pair);
+    colo_pair_request_checkpoint(pair);
+    colo_pair_fail_over_to_secondary(pair);
+    colo_pair_expect(pair, 0x11, 0);
+    colo_pair_expect(pair, 0x22, 0x10000);
+    colo_pair_free(pair);
+}
+
+static void test_lost_stopped(void)
+{
+    ColoPair *pair = seeding(COLO_NO_DISK);
+
+    colo_side_ok(pair->p, "{'execute': 'stop'}");
+    lose_secondary(pair);
+    expect_status(pair->p, "paused");
+    colo_side_ok(pair->p, "{'execute': 'cont'}");
+    colo_guest_check(pair->p, pair->scratch);
+    colo_pair_free(pair);
+}
+
+/* Without COLO an error, which does not matter */
+static void give_up(ColoSide *side)
+{
+    qobject_unref(colo_side_try(side, COLO_ANSWER_MS,
+                                "{'execute': 'x-colo-lost-heartbeat'}"));
+    colo_side_until(side, "query-colo-status", "mode", "none");
+    colo_side_until(side, "query-status", "status", "running");
+}
+
+/* The guest stands, and the secondary will never answer. */
+static void test_lost_at_end(void)
+{
+    ColoProxy *proxy;
+    ColoPair *pair = at_the_end(&proxy);
+
+    end_alone(pair, proxy, "running");
+}
+
+/* Failover as soon as it is possible, even a little before */
+static void test_given_up(void)
+{
+    ColoPair *pair = seeding(COLO_NO_DISK);
+    int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
+    bool taken;
+
+    end_seeding(pair);
+    do {
+        QDict *answer = colo_side_try(pair->p, COLO_ANSWER_MS,
+                                      "{'execute': 'x-colo-lost-heartbeat'}");
+
+        g_assert_nonnull(answer);
+        taken = qdict_haskey(answer, "return");
+        qobject_unref(answer);
+        if (g_get_monotonic_time() > end) {
+            colo_fail("no failover was possible");
+        }
+    } while (!taken);
+    colo_side_until(pair->p, "query-colo-status", "mode", "none");
+    colo_side_until(pair->p, "query-status", "status", "running");
+    colo_side_kill(pair->s);
+    pair->s = NULL;
+    colo_guest_check(pair->p, pair->scratch);
+    colo_pair_free(pair);
+}
+
+/*
+ * Either QEMU is ended at an instant around the beginning of replication: it
+ * ends, in time and well, and the other one is not drawn into it.
+ */
+static void quit_at_start(bool primary)
+{
+    for (int i = 0; i < QUITS; i++) {
+        ColoPair *pair = seeding(COLO_NO_DISK);
+
+        end_seeding(pair);
+        g_usleep(i * 2000);     /* the instant, not a wait */
+        if (primary) {
+            colo_side_quit(pair->p);
+            /* A migration that broke off ends it, too */
+            colo_side_bury(pair->s);
+            pair->p = pair->s = NULL;
+        } else {
+            colo_side_quit(pair->s);
+            pair->s = NULL;
+            colo_side_until(pair->p, "query-status", "status", "running");
+            give_up(pair->p);
+            colo_guest_check(pair->p, pair->scratch);
+        }
+        colo_pair_free(pair);
+    }
+}
+
+static void test_quit_secondary(void)
+{
+    quit_at_start(false);
+}
+
+static void test_quit_primary(void)
+{
+    quit_at_start(true);
+}
+
+typedef struct {
+    const char *name;
+    void (*run)(void);
+} SeedCase;
+
+static const SeedCase cases[] = {
+    { "runs", test_runs },
+    { "stopped/before", test_stopped_before },
+    { "stopped/meanwhile", test_stopped_meanwhile },
+    { "stopped/at-end", test_stopped_at_end },
+    { "stopped/and-started", test_stopped_and_started },
+    { "lost/copying", test_lost },
+    { "lost/stopped", test_lost_stopped },
+    { "lost/at-end", test_lost_at_end },
+    { "given-up", test_given_up },
+    { "quit/s", test_quit_secondary },
+    { "quit/p", test_quit_primary },
+};
+
+static void run_case(const void *opaque)
+{
+    const SeedCase *c = opaque;
+
+    alarm(CASE_SECONDS);
+    c->run();
+    alarm(0);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    for (int i = 0; i < ARRAY_SIZE(cases); i++) {
+        g_autofree char *path = g_strdup_printf("colo-seed/%s", cases[i].name);
+
+        qtest_add_data_func(path, &cases[i], run_case);
+    }
+    return g_test_run();
+}
