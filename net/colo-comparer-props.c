@@ -57,6 +57,8 @@ static const Statistic statistics[] = {
               "before the secondary had sent the rest"),
     STATISTIC("lowered-acks", lowered, "acknowledgements sent with the "
               "secondary's number while the primary's higher one is held"),
+    STATISTIC("put-off", put_off, "window updates put off until the secondary "
+              "had as much room"),
     STATISTIC("released-committed", released_committed,
               "packets that arrived after the checkpoint of their epoch"),
     STATISTIC("released-uncompared", released_uncompared,

@@ -65,6 +65,8 @@ typedef struct ColoCoreOps {
     /* @held may leave, and is the owner's; give it to colo_core_recycle(). */
     void (*release)(void *opaque, ColoHeld *held);
     void (*want_checkpoint)(void *opaque, ColoReason reason);
+    /* @held is not to leave, and goes now: see put_off below.  May be NULL. */
+    void (*put_off)(void *opaque, const ColoHeld *held);
 } ColoCoreOps;
 
 typedef struct ColoCoreStats {
@@ -73,6 +75,8 @@ typedef struct ColoCoreStats {
     uint64_t matches;               /* P's frames that S's were equal to */
     uint64_t parts;                 /* segments that left in part, early */
     uint64_t lowered;               /* ACKs made of P's, with S's number */
+    /* ACKs that do no more than open a window, which S has not: told later */
+    uint64_t put_off;
     uint64_t mismatches[COLO_REASON__MAX];
     uint64_t checkpoints;
     uint64_t released_by_checkpoint;
