@@ -190,6 +190,10 @@ void colo_comparer_add_properties(ColoComparer *c, Object *obj)
                              (Object **)&c->iothread,
                              object_property_allow_set_link,
                              OBJ_PROP_LINK_STRONG);
+    object_property_add_uint64_ptr(obj, "slowed", &c->slowed,
+                                   OBJ_PROP_FLAG_READ);
+    object_property_set_description(obj, "slowed",
+        "how often the guest was slowed down, because too much was held");
     show_statistics(c, obj);
     show_mismatches(c, obj);
 }

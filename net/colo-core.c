@@ -375,6 +375,11 @@ void colo_core_recycle(ColoCore *core, ColoHeld *held)
     colo_held_free(&core->pool, held);
 }
 
+bool colo_core_is_pressed(const ColoCore *core, bool already)
+{
+    return core->stats.queue_bytes / (already ? 1 : 2) > core->config.max_bytes;
+}
+
 bool colo_core_is_overfull(const ColoCore *core)
 {
     return core->stats.queue_bytes / 4 > core->config.max_bytes;

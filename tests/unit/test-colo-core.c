@@ -650,6 +650,28 @@ static void test_statistics(void)
     run_free(run);
 }
 
+/* The guest is slowed down at twice the limit, until it is kept to again. */
+static void test_pressed(void)
+{
+    Run *run = run_new();
+    ColoCoreConfig config = { .compare_timeout = 3000, .max_queue_size = 1024 };
+    const ColoCoreStats *stats = colo_core_stats(run->core);
+
+    event(run, "P ip4 10.0.0.1 > 10.0.0.2 udp 53 > 9 len=1");
+    config.max_bytes = stats->queue_bytes;
+    colo_core_configure(run->core, &config);
+    event(run, "P ip4 10.0.0.1 > 10.0.0.2 udp 53 > 9 len=1");
+    g_assert_false(colo_core_is_pressed(run->core, false));
+    g_assert_true(colo_core_is_pressed(run->core, true));
+    event(run, "P ip4 10.0.0.1 > 10.0.0.2 udp 53 > 9 len=1");
+    event(run, "P ip4 10.0.0.1 > 10.0.0.2 udp 53 > 9 len=1");
+    g_assert_true(colo_core_is_pressed(run->core, false));
+    g_assert_false(colo_core_is_overfull(run->core));
+    event(run, "checkpoint 0");
+    g_assert_false(colo_core_is_pressed(run->core, true));
+    run_free(run);
+}
+
 /* More flows than there is room for: P's frames stay, others leave room */
 static void test_many_flows(void)
 {
@@ -735,6 +757,7 @@ int main(int argc, char **argv)
         g_test_add_data_func(path, cases[i].text, run_case);
     }
     g_test_add_func("/colo/core/statistics", test_statistics);
+    g_test_add_func("/colo/core/pressed", test_pressed);
     g_test_add_func("/colo/core/many-flows", test_many_flows);
     g_test_add_func("/colo/core/flood", test_flood);
     g_test_add_func("/colo/core/idle", test_idle);
