@@ -298,41 +298,21 @@ static void in_unwatch(ColoIn *in)
     }
 }
 
-typedef struct ReadySource {
-    GSource source;
-    ColoIn *in;
-} ReadySource;
-
 static void in_resume_bh(void *opaque);
 
-/* Asked whenever the loop goes round: whoever makes it ready wakes the loop */
-static gboolean ready_prepare(GSource *source, gint *timeout)
+static bool in_is_ready(void *opaque)
 {
-    *timeout = -1;
-    return in_ready(((ReadySource *)source)->in);
+    return in_ready(opaque);
 }
 
-static gboolean ready_dispatch(GSource *source, GSourceFunc callback,
-                               gpointer opaque)
-{
-    in_resume_bh(((ReadySource *)source)->in);
-    return G_SOURCE_CONTINUE;
-}
-
-static GSourceFuncs ready_funcs = {
-    .prepare = ready_prepare, .dispatch = ready_dispatch,
-};
-
+/* Whoever makes it ready wakes the loop */
 static void in_await_ready(ColoIn *in, bool wanted)
 {
-    if (wanted && !in->await_ready) {
-        in->await_ready = g_source_new(&ready_funcs, sizeof(ReadySource));
-        ((ReadySource *)in->await_ready)->in = in;
-        g_source_attach(in->await_ready, in->context);
-    } else if (!wanted && in->await_ready) {
-        g_source_destroy(in->await_ready);
-        g_source_unref(in->await_ready);
-        in->await_ready = NULL;
+    if (wanted) {
+        colo_ready_await(&in->await_ready, in->context, in_is_ready,
+                         in_resume_bh, in);
+    } else {
+        colo_ready_cancel(&in->await_ready);
     }
 }
 

@@ -30,6 +30,7 @@
 #include "chardev/char-fe.h"
 #include "io/channel.h"
 #include "net/colo-frame.h"
+#include "net/colo-ready.h"
 
 /* Bytes that may wait for a peer */
 #define COLO_OUT_QUEUE_MAX (16 * 1024 * 1024)
@@ -96,7 +97,7 @@ typedef struct ColoIn {
     ColoFrameReader reader;
     QIOChannel *ioc;        /* a socket's, which is read here; else NULL */
     GSource *watch;         /* for reading it */
-    GSource *await_ready;   /* for @ready to become true */
+    ColoReady await_ready;  /* for @ready to become true */
     QEMUBH *resume;
     bool open;
     int64_t warned;         /* us, when it last complained of the peer */

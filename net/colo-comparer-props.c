@@ -57,6 +57,8 @@ static const Statistic statistics[] = {
               "before the secondary had sent the rest"),
     STATISTIC("lowered-acks", lowered, "acknowledgements sent with the "
               "secondary's number while the primary's higher one is held"),
+    STATISTIC("put-off", put_off, "window updates put off until the secondary "
+              "had as much room"),
     STATISTIC("released-committed", released_committed,
               "packets that arrived after the checkpoint of their epoch"),
     STATISTIC("released-uncompared", released_uncompared,
@@ -188,6 +190,10 @@ void colo_comparer_add_properties(ColoComparer *c, Object *obj)
                              (Object **)&c->iothread,
                              object_property_allow_set_link,
                              OBJ_PROP_LINK_STRONG);
+    object_property_add_uint64_ptr(obj, "slowed", &c->slowed,
+                                   OBJ_PROP_FLAG_READ);
+    object_property_set_description(obj, "slowed",
+        "how often the guest was slowed down, because too much was held");
     show_statistics(c, obj);
     show_mismatches(c, obj);
 }

@@ -17,6 +17,7 @@
 #include "net/colo-comparer.h"
 #include "net/colo-compare.h"
 #include "net/colo-epoch.h"
+#include "sysemu/cpu-throttle.h"
 #include "colo-request.h"
 #include "trace.h"
 
@@ -38,10 +39,15 @@ static QemuMutex comparers_lock;
 static NotifierList notifiers = NOTIFIER_LIST_INITIALIZER(notifiers);
 static QemuMutex notifiers_lock;
 
+/* How many comparers want the guest to be slow; changed under its lock */
+static unsigned slowing;
+static QemuMutex slowing_lock;
+
 static void __attribute__((constructor)) init_locks(void)
 {
     qemu_mutex_init(&comparers_lock);
     qemu_mutex_init(&notifiers_lock);
+    qemu_mutex_init(&slowing_lock);
 }
 
 /* The engine's side */
@@ -77,6 +83,31 @@ void colo_notify_compares_event(void *opaque, int event, Error **errp)
 ColoComparer *colo_comparer_next(ColoComparer *c)
 {
     return c ? QTAILQ_NEXT(c, next) : QTAILQ_FIRST(&comparers);
+}
+
+/* The guest's side */
+
+/* Per cent of the time in which vCPUs sleep: what the throttle can do at most */
+#define SLOWED_PCT 99
+
+/*
+ * Nobody can tell a guest not to send; but one that hardly runs hardly does.  A
+ * checkpoint ends it at once, for a vCPU that is stopped does not sleep on.
+ */
+static void slow_guest(ColoComparer *c, bool slow)
+{
+    if (c->slowing == slow) {
+        return;
+    }
+    c->slowing = slow;
+    c->slowed += slow;
+    QEMU_LOCK_GUARD(&slowing_lock);
+    slowing += slow ? 1 : -1;
+    if (slowing) {
+        cpu_throttle_set(SLOWED_PCT);
+    } else {
+        cpu_throttle_stop();
+    }
 }
 
 /* The core, under the lock */
@@ -132,6 +163,7 @@ static void leave(ColoComparer *c)
         trace_want(c);
     }
     c->wants = false;
+    slow_guest(c, colo_core_is_pressed(c->core, c->slowing));
     qemu_mutex_unlock(&c->lock);
     if (wants) {
         if (c->want) {
@@ -423,6 +455,9 @@ void colo_comparer_stop(ColoComparer *c, ColoComparerTeardown *teardown)
         QTAILQ_REMOVE(&comparers, c, next);
     }
     colo_comparer_run(c, stop_in_thread, &stop);
+    WITH_QEMU_LOCK_GUARD(&c->lock) {
+        slow_guest(c, false);
+    }
     colo_comparer_take(c, &rest);
     colo_comparer_done(c, &rest);
     leave_iothread(c);

@@ -54,6 +54,8 @@ struct ColoComparer {
     ColoReason wanted;              /* lock; for which reason, if asked */
     bool wants;                     /* lock; tell when it is released */
     bool quitting;                  /* lock; nothing more is released */
+    bool slowing;                   /* lock; the guest, for what is held */
+    uint64_t slowed;                /* lock; how often that began */
 
     bool running;                   /* main loop */
     IOThread *thread;               /* holds a reference while running */

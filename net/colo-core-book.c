@@ -73,6 +73,7 @@ bool core_flow_ends(void *opaque, ColoFlow *flow, ColoFlowEnd why)
         return false;
     }
     core_drop_secondary_frames(core, f);
+    core_forget_headers(core, f);
     colo_tcp_destroy(&f->tcp);
     if (f->touched) {
         QTAILQ_REMOVE(&core->touched, f, in_touched);
@@ -141,7 +142,7 @@ void core_hold(ColoCore *core, CoreFlow *f, ColoHeld *held)
     stats->queue_bytes_max = MAX(stats->queue_bytes_max, stats->queue_bytes);
 }
 
-void core_release(ColoCore *core, ColoHeld *held, uint64_t *counter)
+void core_unhold(ColoCore *core, ColoHeld *held)
 {
     CoreFlow *f = held->flow;
 
@@ -149,15 +150,21 @@ void core_release(ColoCore *core, ColoHeld *held, uint64_t *counter)
     if (f) {
         QTAILQ_REMOVE(&f->primary, held, in_flow);
         f->primary_count--;
-        if (held->packet.kind == COLO_KIND_TCP) {
-            colo_lower_left(&f->lower, &held->packet);
-        }
     }
     core->stats.queue_packets--;
     core->stats.queue_bytes -= colo_held_footprint(held);
     held->flow = NULL;
-    (*counter)++;
-    core->ops.release(core->opaque, held);
+}
+
+void core_release(ColoCore *core, ColoHeld *held, uint64_t *counter)
+{
+    CoreFlow *f = held->flow;
+
+    if (f && held->packet.kind == COLO_KIND_TCP) {
+        colo_lower_left(&f->lower, &held->packet);
+    }
+    core_unhold(core, held);
+    core_release_unheld(core, held, counter);
 }
 
 void core_release_unheld(ColoCore *core, ColoHeld *held, uint64_t *counter)

@@ -33,6 +33,8 @@ typedef struct CoreFlow {
     uint32_t secondary_count;
     ColoTcpCompare tcp;
     ColoLower lower;
+    /* Of P's last segment, if its window was cut down; or NULL */
+    ColoHeld *headers;
 } CoreFlow;
 
 struct ColoCore {
@@ -75,6 +77,8 @@ void core_drop_secondary_frames(ColoCore *core, CoreFlow *f);
 /* P's frames.  @f: NULL where it belongs to none.  @counter: why it left */
 void core_hold(ColoCore *core, CoreFlow *f, ColoHeld *held);
 void core_release(ColoCore *core, ColoHeld *held, uint64_t *counter);
+/* Taken out of the lists; it is the caller's. */
+void core_unhold(ColoCore *core, ColoHeld *held);
 void core_release_unheld(ColoCore *core, ColoHeld *held, uint64_t *counter);
 
 /* Ask for a checkpoint; count why, too.  @f may be NULL. */
@@ -92,6 +96,10 @@ ColoTcpSegment core_segment_of(const ColoPacket *packet, const uint8_t *data);
  * frames are compared then, S's are not believed.
  */
 bool core_is_of_new_epoch(const ColoCore *core, const ColoHeld *held);
+
+/* The client may be promised more than when P's last segment left. */
+void core_update_window(ColoCore *core, CoreFlow *f);
+void core_forget_headers(ColoCore *core, CoreFlow *f);
 
 /* Releases what may leave; stops at the first frame which may not. */
 void core_settle(ColoCore *core, CoreFlow *f);

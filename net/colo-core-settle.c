@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
+#include "qemu/bswap.h"
 #include "net/colo-cut.h"
 #include "net/colo-same.h"
 #include "colo-core-int.h"
@@ -13,7 +14,7 @@
 /* How far apart two guests may be in the order of equal frames */
 #define REORDER_MAX 32
 
-#define TCP_HEADER_LEN 20
+enum { TCP_HEADER_LEN = 20, TCP_OFF_SEQ = 4 };
 
 ColoTcpSegment core_segment_of(const ColoPacket *packet, const uint8_t *data)
 {
@@ -97,6 +98,108 @@ bool core_is_of_new_epoch(const ColoCore *core, const ColoHeld *held)
     return held->epoch && held->epoch == core->epoch + 1;
 }
 
+/* Windows that were cut down */
+
+void core_forget_headers(ColoCore *core, CoreFlow *f)
+{
+    if (f->headers) {
+        colo_held_free(&core->pool, f->headers);
+        f->headers = NULL;
+    }
+}
+
+/* What follows @held begins where that ends. */
+static void keep_headers(ColoCore *core, CoreFlow *f, const ColoHeld *held)
+{
+    const ColoPacket *p = &held->packet;
+    struct iovec iov = {
+        .iov_base = (void *)held->data, .iov_len = p->payload_off,
+    };
+
+    core_forget_headers(core, f);
+    f->headers = colo_held_new(&core->pool, &iov, 1, iov.iov_len,
+                               held->vnet_hdr_len);
+    f->headers->epoch = held->epoch;
+    f->headers->packet = *p;
+    stl_be_p(f->headers->data + p->l4_off + TCP_OFF_SEQ,
+             p->tcp.seq + p->payload_len + !!(p->tcp.flags & COLO_TCP_FIN));
+}
+
+void core_update_window(ColoCore *core, CoreFlow *f)
+{
+    uint8_t frame[COLO_LOWER_SIZE];
+    struct iovec iov = { .iov_base = frame };
+    ColoHeld *update;
+
+    if (!f->headers || f->primary_count) {
+        return;
+    }
+    iov.iov_len = colo_lower_update(&f->lower, &f->headers->packet,
+                                    f->headers->data, frame);
+    if (iov.iov_len) {
+        update = colo_held_new(&core->pool, &iov, 1, iov.iov_len,
+                               f->headers->vnet_hdr_len);
+        update->epoch = f->headers->epoch;
+        core_release_unheld(core, update, &core->stats.lowered);
+    }
+}
+
+/*
+ * No client is to believe that S has, or has room for, what only P has.  True: the
+ * checksum has to be put right.
+ */
+static bool lower_segment(ColoCore *core, CoreFlow *f, ColoHeld *held)
+{
+    bool sack = colo_lower_sack(&f->lower, &held->packet, held->data);
+
+    if (colo_lower_window(&f->lower, &held->packet, held->data)) {
+        keep_headers(core, f, held);
+        return true;
+    }
+    core_forget_headers(core, f);
+    return sack;
+}
+
+/*
+ * With its window cut down to what was told before, an ACK that did no more than
+ * open it would count as a duplicate.
+ */
+static bool tells_nothing(const CoreFlow *f, const ColoHeld *held,
+                          uint16_t window)
+{
+    const ColoPacket *p = &held->packet;
+
+    return f->headers && !p->payload_len && !p->tcp.n_sack &&
+           !(p->tcp.flags & (COLO_TCP_FIN | COLO_TCP_URG)) &&
+           f->lower.has_left && p->tcp.ack == f->lower.left_ack &&
+           window > f->lower.left_window &&
+           p->tcp.window <= f->lower.left_window;
+}
+
+static void release_same(ColoCore *core, CoreFlow *f, ColoHeld *held)
+{
+    const ColoPacket *p = &held->packet;
+    uint16_t window = p->tcp.window;
+
+    if (p->kind != COLO_KIND_TCP) {
+        core_release(core, held, &core->stats.matches);
+        return;
+    }
+    if (lower_segment(core, f, held)) {
+        colo_cut_finish(p, held->data, p->l4_len, p->payload_len);
+    }
+    if (tells_nothing(f, held, window)) {
+        core_unhold(core, held);
+        core->stats.put_off++;
+        if (core->ops.put_off) {
+            core->ops.put_off(core->opaque, held);
+        }
+        colo_held_free(&core->pool, held);
+        return;
+    }
+    core_release(core, held, &core->stats.matches);
+}
+
 /*
  * The first frame held waits for bytes of S, which may be waiting for an ACK of
  * those that it has sent.
@@ -121,9 +224,11 @@ static void release_part(ColoCore *core, CoreFlow *f, ColoHeld *held)
     part = colo_held_new(&core->pool, &iov, 1, iov.iov_len,
                          held->vnet_hdr_len);
     part->epoch = held->epoch;
-    colo_lower_sack(&f->lower, &held->packet, part->data);
+    part->packet = held->packet;
+    part->packet.payload_len = len;
+    lower_segment(core, f, part);
     part->len = colo_cut(&held->packet, part->data, len);
-    colo_lower_left(&f->lower, &held->packet);
+    colo_lower_left(&f->lower, &part->packet);
     core_release_unheld(core, part, &core->stats.parts);
 }
 
@@ -143,17 +248,6 @@ static void release_lowered(ColoCore *core, CoreFlow *f, const ColoHeld *held)
     }
 }
 
-/* No client is to believe that S has what only P has got. */
-static void lower_sack(const CoreFlow *f, ColoHeld *held)
-{
-    const ColoPacket *p = &held->packet;
-
-    if (p->kind == COLO_KIND_TCP &&
-        colo_lower_sack(&f->lower, p, held->data)) {
-        colo_cut_finish(p, held->data, p->l4_len, p->payload_len);
-    }
-}
-
 void core_settle(ColoCore *core, CoreFlow *f)
 {
     ColoHeld *held;
@@ -164,8 +258,7 @@ void core_settle(ColoCore *core, CoreFlow *f)
         ColoVerdict verdict = compare(core, f, held, &reason);
 
         if (verdict == COLO_MATCH) {
-            lower_sack(f, held);
-            core_release(core, held, &core->stats.matches);
+            release_same(core, f, held);
             continue;
         }
         if (verdict == COLO_MISMATCH && !held->blamed) {
@@ -179,4 +272,5 @@ void core_settle(ColoCore *core, CoreFlow *f)
         }
         return;
     }
+    core_update_window(core, f);
 }

@@ -158,6 +158,8 @@ static void forget_secondary(ColoCore *core)
         core_drop_secondary_frames(core, f);
         colo_tcp_checkpoint(&f->tcp);
         colo_lower_checkpoint(&f->lower);
+        core_update_window(core, f);
+        core_forget_headers(core, f);
     }
 }
 
@@ -222,6 +224,7 @@ void colo_core_checkpoint(ColoCore *core, uint64_t epoch, int64_t now)
 void colo_core_failover(ColoCore *core)
 {
     ColoHeld *held, *next;
+    CoreFlow *f;
 
     core->letting_through = true;
     core->wanted_at = -1;
@@ -233,6 +236,11 @@ void colo_core_failover(ColoCore *core)
         core_forget_secondary_frame(core, held);
     }
     core->early_count = 0;
+    for (f = colo_flow_first(core->flows); f;
+         f = colo_flow_next(core->flows, &f->flow)) {
+        colo_lower_checkpoint(&f->lower);
+        core_update_window(core, f);
+    }
     colo_flow_remove_all(core->flows);
 }
 
@@ -365,6 +373,11 @@ ColoHeld *colo_core_new_held(ColoCore *core, const struct iovec *iov,
 void colo_core_recycle(ColoCore *core, ColoHeld *held)
 {
     colo_held_free(&core->pool, held);
+}
+
+bool colo_core_is_pressed(const ColoCore *core, bool already)
+{
+    return core->stats.queue_bytes / (already ? 1 : 2) > core->config.max_bytes;
 }
 
 bool colo_core_is_overfull(const ColoCore *core)

@@ -31,8 +31,8 @@
  *       comparing ------- failover -----> letting through
  *
  * Nothing of P's is ever dropped here.  When a queue is full a checkpoint is
- * asked for; if none comes for long, colo_core_is_overfull() tells the owner to
- * take no more.
+ * asked for; if none comes for long, colo_core_is_pressed() tells the owner to
+ * slow the guest down, and colo_core_is_overfull() to take no more.
  *
  * Pure: no I/O, no locks; one thread at a time.  Times are in ms.
  *
@@ -65,6 +65,8 @@ typedef struct ColoCoreOps {
     /* @held may leave, and is the owner's; give it to colo_core_recycle(). */
     void (*release)(void *opaque, ColoHeld *held);
     void (*want_checkpoint)(void *opaque, ColoReason reason);
+    /* @held is not to leave, and goes now: see put_off below.  May be NULL. */
+    void (*put_off)(void *opaque, const ColoHeld *held);
 } ColoCoreOps;
 
 typedef struct ColoCoreStats {
@@ -73,6 +75,8 @@ typedef struct ColoCoreStats {
     uint64_t matches;               /* P's frames that S's were equal to */
     uint64_t parts;                 /* segments that left in part, early */
     uint64_t lowered;               /* ACKs made of P's, with S's number */
+    /* ACKs that do no more than open a window, which S has not: told later */
+    uint64_t put_off;
     uint64_t mismatches[COLO_REASON__MAX];
     uint64_t checkpoints;
     uint64_t released_by_checkpoint;
@@ -128,6 +132,12 @@ void colo_core_failover(ColoCore *core);
 
 /* Looks for frames that have waited too long.  As often as you like. */
 void colo_core_tick(ColoCore *core, int64_t now);
+
+/*
+ * There is twice as much held as there should be, or, if that was so before
+ * (@already), still more than there should be: the guest must not go on like that.
+ */
+bool colo_core_is_pressed(const ColoCore *core, bool already);
 
 /* There is four times as much held as there should be: take no more of P's. */
 bool colo_core_is_overfull(const ColoCore *core);

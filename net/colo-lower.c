@@ -235,20 +235,42 @@ void colo_lower_checkpoint(ColoLower *l)
     l->duplicates = 0;
 }
 
+/* What is left of @window, promised with @from, where @to is acknowledged */
+static uint32_t rest_of_window(const ColoLower *l, uint32_t from,
+                               uint32_t window, uint32_t to)
+{
+    uint32_t unit = 1 << l->scale_min;
+    uint32_t used = (to - from) / unit + !!((to - from) % unit);
+
+    return used < window ? window - used : 0;
+}
+
+/* Not less than the client has been promised */
+static uint16_t keep_promise(const ColoLower *l, uint32_t ack, uint32_t window)
+{
+    if (l->has_left) {
+        window = MAX(window, rest_of_window(l, l->left_ack, l->left_window,
+                                            ack));
+    }
+    return MIN(window, UINT16_MAX);
+}
+
 /* The window that goes with @ack, which is S's */
 static uint16_t lowered_window(const ColoLower *l, uint32_t ack)
 {
     uint32_t window = (l->primary.ack - ack) >> l->scale_max;
-    uint32_t unit = 1 << l->scale_min, used;
 
     window = MIN(window + l->primary.window, l->secondary.window);
-    if (l->has_left) {
-        used = (ack - l->left_ack) / unit + !!((ack - l->left_ack) % unit);
-        if (used < l->left_window) {
-            window = MAX(window, l->left_window - used);
-        }
-    }
-    return window;
+    return keep_promise(l, ack, window);
+}
+
+/* The same for @ack, which both guests have reached; P's window is @window. */
+static uint16_t common_window(const ColoLower *l, uint32_t ack, uint32_t window)
+{
+    const ColoAck *s = &l->secondary;
+    uint32_t theirs = s->window + ((s->ack - ack) >> l->scale_max);
+
+    return keep_promise(l, ack, MIN(window, theirs));
 }
 
 /* Is there anything to tell?  Whatever it is, it stands for one duplicate. */
@@ -357,6 +379,53 @@ uint32_t colo_lower(ColoLower *l, const ColoPacket *p, const uint8_t *frame,
     l->left_ack = s->ack;
     l->left_window = window;
     return build(l, p, frame, s->ack, window, out);
+}
+
+/* Are the windows of both comparable, and S's not that of another time? */
+static bool knows_windows(const ColoLower *l, const ColoPacket *p)
+{
+    const ColoAck *s = &l->secondary;
+
+    return s->valid && l->scale_min == l->scale_max && colo_cut_possible(p) &&
+           has_flag(p, COLO_TCP_ACK) &&
+           !has_flag(p, COLO_TCP_SYN | COLO_TCP_RST) &&
+           !colo_seq_before(s->ack, p->tcp.ack) &&
+           s->ack - p->tcp.ack < SACK_FAR;
+}
+
+bool colo_lower_window(const ColoLower *l, ColoPacket *p, uint8_t *frame)
+{
+    uint16_t window;
+
+    if (!knows_windows(l, p)) {
+        return false;
+    }
+    window = common_window(l, p->tcp.ack, p->tcp.window);
+    if (window >= p->tcp.window) {
+        return false;
+    }
+    p->tcp.window = window;
+    stw_be_p(frame + p->l4_off + OFF_WINDOW, window);
+    return true;
+}
+
+uint32_t colo_lower_update(ColoLower *l, const ColoPacket *p,
+                           const uint8_t *frame, uint8_t *out)
+{
+    uint32_t ack = p->tcp.ack;
+    uint16_t window;
+
+    if (!knows_windows(l, p) || p->l4_off > COLO_LOWER_HEADERS ||
+        !l->primary.valid || l->primary.ack != ack ||
+        !l->has_left || l->left_ack != ack) {
+        return 0;
+    }
+    window = common_window(l, ack, l->primary.window);
+    if (window <= l->left_window) {
+        return 0;
+    }
+    l->left_window = window;
+    return build(l, p, frame, ack, window, out);
 }
 
 /* What S has of @block, as far as there is room for; how many ranges */

@@ -23,6 +23,11 @@
  * what a client has once been told that it has arrived it sends again only after
  * a time-out.
  *
+ * Nor is a client promised more room than both guests have: a window of P's leaves
+ * only as large as S's, for what S has no room for it drops, and the client has to
+ * send that again.  When S has made room, and P has nothing to say, the client is
+ * told in a segment made of the headers of P's last one.
+ *
  * A guest's window scale is known if its SYN was seen (both SYNs have the same:
  * net/colo-tcp.h).  Otherwise the bounds of RFC 7323 are taken, each so that less
  * is promised.
@@ -98,6 +103,20 @@ uint32_t colo_lower(ColoLower *l, const ColoPacket *p, const uint8_t *frame,
  * has to put its checksum right.
  */
 bool colo_lower_sack(const ColoLower *l, const ColoPacket *p, uint8_t *frame);
+
+/*
+ * @p of P's may leave.  Cuts the window in @frame, and in @p, down to what S has
+ * promised as well, as far as the client has not been promised more.  True: it has
+ * changed, and colo_cut_finish() has to put the checksum right; keep the headers.
+ */
+bool colo_lower_window(const ColoLower *l, ColoPacket *p, uint8_t *frame);
+
+/*
+ * @p of P's was the last one to leave, with a window cut down; @frame has its
+ * headers.  As colo_lower(), for a client that may be promised more by now.
+ */
+uint32_t colo_lower_update(ColoLower *l, const ColoPacket *p,
+                           const uint8_t *frame, uint8_t *out);
 
 /* S is what P is: it has what P has told until now. */
 void colo_lower_checkpoint(ColoLower *l);

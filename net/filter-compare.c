@@ -52,13 +52,25 @@ struct FilterCompare {
     ColoComparer comparer;
     ColoVnetHdrCheck vnet_hdr_check;
     QEMUBH *kick;
+    ColoReady ready;        /* waits while what was released cannot leave */
     bool passing_on;
     uint64_t dropped;       /* packets of P: no room, or too long */
 };
 
-static void pass_on(void *opaque)
+/*
+ * The net layer keeps what it is given for a netdev while the guest is stopped,
+ * but only so many packets, and drops the rest: it gets none.
+ */
+static bool may_leave(void *opaque)
 {
     FilterCompare *s = opaque;
+    NetClientState *nic = NETFILTER(s)->netdev->peer;
+
+    return !colo_epoch_get() || !nic || qemu_can_send_packet(nic);
+}
+
+static void pass_on_all(FilterCompare *s)
+{
     NetFilterState *nf = NETFILTER(s);
     ColoHeldList list = QTAILQ_HEAD_INITIALIZER(list);
     ColoHeld *held;
@@ -77,6 +89,18 @@ static void pass_on(void *opaque)
         colo_comparer_done(&s->comparer, &list);
     }
     s->passing_on = false;
+}
+
+static void pass_on(void *opaque)
+{
+    FilterCompare *s = opaque;
+
+    if (may_leave(s)) {
+        colo_ready_cancel(&s->ready);
+        pass_on_all(s);
+    } else {
+        colo_ready_await(&s->ready, NULL, may_leave, pass_on, s);
+    }
 }
 
 /* Any thread */
@@ -104,6 +128,12 @@ static ssize_t filter_compare_receive(NetFilterState *nf,
         colo_comparer_is_open(&s->comparer)) {
         return 0;
     }
+    if (colo_comparer_primary(&s->comparer, iov, iovcnt, vnet_hdr_len,
+                              colo_epoch_get())) {
+        return iov_size(iov, iovcnt);
+    }
+    /* A checkpoint may have released more than was to wait: let that go first */
+    pass_on(s);
     if (!colo_comparer_primary(&s->comparer, iov, iovcnt, vnet_hdr_len,
                                colo_epoch_get())) {
         s->dropped++;
@@ -123,8 +153,12 @@ static void filter_compare_handle_event(NetFilterState *nf, int event,
 /* Off, all that is held leaves; on, it is held from the next checkpoint. */
 static void filter_compare_status_changed(NetFilterState *nf, Error **errp)
 {
+    FilterCompare *s = FILTER_COMPARE(nf);
+
     if (!nf->on) {
-        colo_comparer_event(&FILTER_COMPARE(nf)->comparer, COLO_EVENT_FAILOVER);
+        colo_comparer_event(&s->comparer, COLO_EVENT_FAILOVER);
+        /* What the guest sends from now on must not come before it */
+        pass_on_all(s);
     }
 }
 
@@ -181,7 +215,10 @@ static void filter_compare_cleanup(NetFilterState *nf)
         return;
     }
     colo_comparer_event(&s->comparer, COLO_EVENT_FAILOVER);
+    colo_ready_cancel(&s->ready);
+    pass_on_all(s);
     colo_comparer_stop(&s->comparer, NULL);
+    colo_ready_cancel(&s->ready);
     qemu_bh_delete(s->kick);
     s->kick = NULL;
 }

@@ -2,10 +2,12 @@
  * Packets in flight at a checkpoint are no mismatch
  *
  * A pair makes a checkpoint every 100 ms while clients keep its network busy with
- * what both guests answer alike: echoes by TCP and by UDP, and eight connections of
- * small requests.  Each checkpoint catches packets on every channel and in every
- * queue.  Over 60 checkpoints, none may be made because of the network: neither
- * of a difference nor of a full queue, and no difference may be counted.
+ * what both guests answer alike: echoes by TCP and by UDP, one new connection after
+ * the other, and eight connections of small requests.  Each checkpoint catches
+ * packets on every channel and in every queue.  Over 60 checkpoints, none may be made
+ * because of the network: neither of a difference nor of a full queue, and no
+ * difference may be counted.  Nor may a packet be lost between the client and the
+ * guest: each datagram is answered, and no client has to send a SYN twice.
  *
  * The first round does not count: guests that have just booted report their IPv6
  * multicast groups, twice within a second or two, each after a delay of its own
@@ -41,7 +43,10 @@ static ScenarioConfig config;
 typedef struct Counts {
     uint64_t timer, mismatch, queue;    /* checkpoints */
     int64_t differences[COLO_REASON__MAX];
+    int64_t syns;                       /* that were sent again */
 } Counts;
+
+static unsigned datagrams_lost;
 
 static QObject *property(BenchGuest *guest, const char *name, Error **errp)
 {
@@ -81,6 +86,36 @@ static bool get_differences(BenchGuest *guest, Counts *counts, Error **errp)
     return true;
 }
 
+/*
+ * The kernel's count for the network namespace of this test.  /proc has a line of
+ * names, and one of values.
+ */
+static bool syns_sent_again(int64_t *count, Error **errp)
+{
+    g_autofree char *text = NULL;
+    g_auto(GStrv) lines = NULL, names = NULL, values = NULL;
+    GError *err = NULL;
+
+    if (!g_file_get_contents("/proc/self/net/netstat", &text, NULL, &err)) {
+        error_setg(errp, "%s", err->message);
+        g_error_free(err);
+        return false;
+    }
+    lines = g_strsplit(text, "\n", 3);
+    if (g_strv_length(lines) == 3) {
+        names = g_strsplit(lines[0], " ", 0);
+        values = g_strsplit(lines[1], " ", 0);
+        for (int i = 0; names[i] && values[i]; i++) {
+            if (g_str_equal(names[i], "TCPSynRetrans")) {
+                *count = g_ascii_strtoll(values[i], NULL, 10);
+                return true;
+            }
+        }
+    }
+    error_setg(errp, "/proc/self/net/netstat has no TCPSynRetrans");
+    return false;
+}
+
 static bool counts_get(BenchGuest *guest, Counts *counts, Error **errp)
 {
     QObject *ret = bench_guest_qmp_ask(guest, BENCH_PRIMARY,
@@ -106,7 +141,8 @@ static bool counts_get(BenchGuest *guest, Counts *counts, Error **errp)
         }
     }
     qobject_unref(ret);
-    return get_differences(guest, counts, errp);
+    return get_differences(guest, counts, errp) &&
+           syns_sent_again(&counts->syns, errp);
 }
 
 static bool print_statistics(BenchGuest *guest, Error **errp)
@@ -162,31 +198,37 @@ static bool keep_busy(BenchGuest *guest, Error **errp)
         .seconds = ROUND_S,
     };
     BenchEcho udp = tcp;
+    BenchConnect connect = {
+        .address = SANDBOX_GUEST_IP4, .command = "ping", .seconds = ROUND_S,
+    };
     BenchRequests requests = {
         .address = SANDBOX_GUEST_IP4, .connections = CONNECTIONS,
         .seconds = ROUND_S,
     };
-    BenchWork *by_tcp, *by_udp;
-    Error *err = NULL;
+    BenchWork *work[3];
     bool ok;
 
     udp.udp = true;
-    by_tcp = bench_work_start(bench_client_echo, &tcp, WORK_MS);
-    by_udp = bench_work_start(bench_client_echo, &udp, WORK_MS);
+    work[0] = bench_work_start(bench_client_echo, &tcp, WORK_MS);
+    work[1] = bench_work_start(bench_client_echo, &udp, WORK_MS);
+    work[2] = bench_work_start(bench_client_connect, &connect, WORK_MS);
     ok = bench_guest_work(guest, bench_client_requests, &requests, WORK_MS,
                           errp);
     /* Each has to end; the first error is told */
-    if (!bench_work_finish(by_tcp, &err) || !bench_work_finish(by_udp, &err)) {
+    for (int i = 0; i < ARRAY_SIZE(work); i++) {
+        Error *err = NULL;
+
+        if (bench_work_finish(work[i], &err)) {
+            continue;
+        }
         if (ok) {
             error_propagate(errp, err);
+            ok = false;
         } else {
             error_free(err);
         }
-        return false;
     }
-    if (ok && udp.lost) {
-        printf("# %u datagrams were not answered within a second\n", udp.lost);
-    }
+    datagrams_lost += udp.lost;
     return ok && bench_guest_check(guest, errp);
 }
 
@@ -213,6 +255,12 @@ static bool judge(BenchGuest *guest, const Counts *before, Error **errp)
         error_setg(errp, "checkpoints were made because of the network");
         return false;
     }
+    if (datagrams_lost || now.syns != before->syns) {
+        error_setg(errp, "%u datagrams were not answered within a second, %"
+                   PRId64 " SYNs were sent again", datagrams_lost,
+                   now.syns - before->syns);
+        return false;
+    }
     return true;
 }
 
@@ -223,6 +271,7 @@ static bool play(BenchGuest *guest, Error **errp)
     if (!keep_busy(guest, errp) || !counts_get(guest, &before, errp)) {
         return false;
     }
+    datagrams_lost = 0;
     now = before;
     for (int i = 0; i < ROUNDS && now.timer - before.timer < CHECKPOINTS; i++) {
         if (!keep_busy(guest, errp) || !counts_get(guest, &now, errp)) {

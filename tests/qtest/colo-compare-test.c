@@ -641,6 +641,33 @@ static void test_filter_hostile(void)
 }
 
 /* Deleted, it lets go of what it holds, and of the netdev */
+/* Long before anything would have to be dropped the guest is slowed down. */
+static void test_filter_slowed(void)
+{
+    Rig *rig = filter_compare("");
+    QDict *answer;
+    int sent = 0;
+
+    while (!statistic(rig, "slowed")) {
+        for (int i = 0; i < 1000; i++) {
+            send_frame(rig->in, 1, 'a');
+        }
+        sent += 1000;
+        wait_statistic(rig, "primary-packets", sent);
+    }
+    g_assert_cmpuint(statistic(rig, "queue-bytes"), >, 128 * 1024 * 1024);
+    g_assert_cmpuint(statistic(rig, "queue-bytes"), <, 160 * 1024 * 1024);
+    g_assert_cmpuint(statistic(rig, "queue-packets"), ==, sent);
+    g_assert_cmpuint(statistic(rig, "primary-dropped"), ==, 0);
+    answer = qtest_qmp(rig->qts, "{'execute': 'qom-set', 'arguments': {'path': "
+                       "'/objects/c0', 'property': 'status', 'value': 'off'}}");
+    g_assert(qdict_haskey(answer, "return"));
+    qobject_unref(answer);
+    g_assert_cmpuint(statistic(rig, "queue-packets"), ==, 0);
+    g_assert_cmpuint(statistic(rig, "slowed"), ==, 1);
+    rig_free(rig);
+}
+
 static void test_filter_del(void)
 {
     Rig *rig = filter_compare(",iothread=io");
@@ -708,6 +735,7 @@ int main(int argc, char **argv)
     qtest_add_data_func("filter-compare/main-loop", "", test_filter);
     qtest_add_func("filter-compare/secondary-down", test_filter_secondary_down);
     qtest_add_func("filter-compare/hostile", test_filter_hostile);
+    qtest_add_func("filter-compare/slowed", test_filter_slowed);
     qtest_add_func("filter-compare/del", test_filter_del);
     qtest_add_func("filter-compare/object-add", test_filter_object_add);
     qtest_add_data_func("filter-compare/quit/iothread", ",iothread=io",

@@ -4,8 +4,10 @@
  * Each case is a text, a line for each event, and behind "=>" what must come of
  * it: numbers of P's frames which leave, counted from 1 in the order in which
  * they came, as NUMBER/LENGTH where no more than LENGTH bytes of the payload
- * leave, as NUMBER^ACK where an ACK leaves that is lowered to that number, and
- * "want-REASON" for a checkpoint that is asked for.
+ * leave, as NUMBER^ACK where an ACK leaves that is lowered to that number, with
+ * ~WINDOW behind it where that is not P's (and @ its sequence number where it has no
+ * payload), and "want-REASON" for a checkpoint that is
+ * asked for.
  *
  *   P FRAME          P has sent it; see colo-packet-text.h.  ${T} and the like
  *   P@5 FRAME        in epoch 5             stand for the headers below
@@ -45,7 +47,8 @@ typedef struct Run {
     ColoCore *core;
     unsigned sent;
     uint32_t length[LENGTHS];   /* of the first frames of P's */
-    uint32_t ack[LENGTHS];      /* and what they acknowledge */
+    uint32_t ack[LENGTHS];      /* what they acknowledge */
+    uint16_t window[LENGTHS];   /* and what they promise */
     GString *effects;
     int64_t now;
 } Run;
@@ -79,6 +82,15 @@ static void on_release(void *opaque, ColoHeld *held)
         g_string_append_printf(run->effects, "^%u", p.tcp.ack);
     } else if (number <= LENGTHS && held->len != run->length[number - 1]) {
         check_part(run, held);
+    }
+    if (p.kind == COLO_KIND_TCP && number <= LENGTHS &&
+        p.tcp.window != run->window[number - 1] &&
+        p.tcp.ack == run->ack[number - 1]) {
+        g_string_append_printf(run->effects, "~%u", p.tcp.window);
+        if (!p.payload_len) {
+            g_string_append_printf(run->effects, "@%u", p.tcp.seq);
+        }
+        g_assert_cmphex(packet_l4_sum(&p, held->data), ==, 0);
     }
     colo_core_recycle(run->core, held);
 }
@@ -134,6 +146,7 @@ static void primary(Run *run, const char *text)
     if (run->sent <= LENGTHS) {
         run->length[run->sent - 1] = held->len;
         run->ack[run->sent - 1] = held->packet.tcp.ack;
+        run->window[run->sent - 1] = held->packet.tcp.window;
     }
     held->epoch = epoch;
     /* The number is no virtio-net header: nothing is in that */
@@ -217,6 +230,11 @@ static void run_case(gconstpointer text)
     }
     run_free(run);
 }
+
+/* What the client sends begins at 1, and it may send 100 bytes */
+#define OPEN \
+    "S ${T} SA seq=500 ack=1 win=100 ws=0\n" \
+    "P ${T} SA seq=0 ack=1 win=100 ws=0 => 1\n"
 
 static const struct {
     const char *name;
@@ -360,6 +378,44 @@ static const struct {
       "checkpoint 0 => 4 5\n"
       "P ${T} A seq=1 ack=95\n"
       "S ${T} A seq=1 ack=92 => 6^92" },
+    { "tcp/no-more-window-than-both-have",
+      OPEN
+      "S ${T} A seq=1 ack=150 win=20\n"
+      "P ${T} A seq=1 ack=150 win=90 => 2~20@1\n"
+      "P ${T} A seq=1 ack=150 win=95\n"
+      "S ${T} A seq=1 ack=150 win=70 => 3~70@1\n"
+      "S ${T} A seq=1 ack=150 win=99 => 3\n"
+      "S ${T} A seq=1 ack=150 win=120\n"
+      "P ${T} A seq=1 ack=150 win=110 => 4\n"
+      "P ${T} A seq=1 ack=160 win=90\n"
+      "S ${T} A seq=1 ack=170 win=10 => 5" },
+    { "tcp/window-behind-data",
+      OPEN
+      "S ${T} A seq=1 ack=150 win=20 len=10\n"
+      "P ${T} A seq=1 ack=150 win=90 len=10 => 2~20\n"
+      "S ${T} A seq=11 ack=150 win=30 => 2/0~30@11\n"
+      "S ${T} A seq=11 ack=150 win=95 => 2/0" },
+    { "tcp/window-is-not-taken-back",
+      OPEN
+      "S ${T} A seq=1 ack=50 win=20\n"
+      "P ${T} A seq=1 ack=50 win=90 => 2~51@1\n"
+      "S ${T} A seq=1 ack=50 win=40\n"
+      "S ${T} A seq=1 ack=50 win=60 => 2~60@1" },
+    { "tcp/window-after-a-checkpoint",
+      OPEN
+      "S ${T} A seq=1 ack=150 win=20\n"
+      "P ${T} A seq=1 ack=150 win=90 => 2~20@1\n"
+      "checkpoint 0 => 2\n"
+      "P ${T} A seq=1 ack=150 win=95\n"
+      "S ${T} A seq=1 ack=150 win=99 => 3" },
+    { "tcp/window-after-a-failover",
+      OPEN
+      "S ${T} A seq=1 ack=150 win=20\n"
+      "P ${T} A seq=1 ack=150 win=90 => 2~20@1\n"
+      "failover => 2" },
+    { "tcp/window-of-unknown-scale",
+      "S ${T} A seq=1 ack=150 win=20\n"
+      "P ${T} A seq=1 ack=150 win=90 => 1" },
     { "tcp/no-lowered-ack-of-a-new-epoch",
       "checkpoint 1\n"
       "marker 1\n"
@@ -594,6 +650,28 @@ static void test_statistics(void)
     run_free(run);
 }
 
+/* The guest is slowed down at twice the limit, until it is kept to again. */
+static void test_pressed(void)
+{
+    Run *run = run_new();
+    ColoCoreConfig config = { .compare_timeout = 3000, .max_queue_size = 1024 };
+    const ColoCoreStats *stats = colo_core_stats(run->core);
+
+    event(run, "P ip4 10.0.0.1 > 10.0.0.2 udp 53 > 9 len=1");
+    config.max_bytes = stats->queue_bytes;
+    colo_core_configure(run->core, &config);
+    event(run, "P ip4 10.0.0.1 > 10.0.0.2 udp 53 > 9 len=1");
+    g_assert_false(colo_core_is_pressed(run->core, false));
+    g_assert_true(colo_core_is_pressed(run->core, true));
+    event(run, "P ip4 10.0.0.1 > 10.0.0.2 udp 53 > 9 len=1");
+    event(run, "P ip4 10.0.0.1 > 10.0.0.2 udp 53 > 9 len=1");
+    g_assert_true(colo_core_is_pressed(run->core, false));
+    g_assert_false(colo_core_is_overfull(run->core));
+    event(run, "checkpoint 0");
+    g_assert_false(colo_core_is_pressed(run->core, true));
+    run_free(run);
+}
+
 /* More flows than there is room for: P's frames stay, others leave room */
 static void test_many_flows(void)
 {
@@ -679,6 +757,7 @@ int main(int argc, char **argv)
         g_test_add_data_func(path, cases[i].text, run_case);
     }
     g_test_add_func("/colo/core/statistics", test_statistics);
+    g_test_add_func("/colo/core/pressed", test_pressed);
     g_test_add_func("/colo/core/many-flows", test_many_flows);
     g_test_add_func("/colo/core/flood", test_flood);
     g_test_add_func("/colo/core/idle", test_idle);

@@ -40,6 +40,7 @@ static int requests;
 static bool running;
 static RunState run_state;
 static bool nic_full;
+static const char *nic_refuses; /* the frame that fills it, and is not taken */
 static VMChangeStateHandler *vm_change;
 static void *vm_change_opaque;
 
@@ -49,6 +50,11 @@ ssize_t qemu_netfilter_pass_to_next(NetClientState *sender, unsigned flags,
                                     const struct iovec *iov, int iovcnt,
                                     void *opaque)
 {
+    if (sender == &netdev && nic_refuses &&
+        iov->iov_len == strlen(nic_refuses) &&
+        !memcmp(iov->iov_base, nic_refuses, iov->iov_len)) {
+        nic_full = nic.receive_disabled = true;
+    }
     g_string_append_printf(passed, "%s:%.*s ",
                            sender == &netdev ? "guest" : "netdev",
                            (int)iov->iov_len, (char *)iov->iov_base);
@@ -155,7 +161,8 @@ static void filter_new(const char *type, const char *property,
     written = g_string_new("");
     purges = requests = 0;
     running = true;
-    nic_full = false;
+    nic_full = nic.receive_disabled = false;
+    nic_refuses = NULL;
     colo_epoch_set(0);
     colo_frame_reader_init(&reader, false);
     chardev = qemu_chr_new("chr", address, NULL);
@@ -267,6 +274,16 @@ static void receive(const char *text)
     NETFILTER_GET_CLASS(OBJECT(nf))->receive_iov(nf, &netdev, 0, &iov, 1, NULL);
 }
 
+/* Does the filter keep it for itself? */
+static void expect_received(const char *text, bool kept)
+{
+    struct iovec iov = { .iov_base = (char *)text, .iov_len = strlen(text) };
+
+    g_assert_cmpint(NETFILTER_GET_CLASS(OBJECT(nf))->receive_iov(
+                        nf, &netdev, 0, &iov, 1, NULL),
+                    ==, kept ? strlen(text) : 0);
+}
+
 static void event(int event)
 {
     NETFILTER_GET_CLASS(OBJECT(nf))->handle_event(nf, event, &error_abort);
@@ -276,14 +293,6 @@ static void checkpoint(uint64_t epoch)
 {
     colo_epoch_set(epoch);
     event(COLO_EVENT_CHECKPOINT);
-}
-
-static void set_running(bool on)
-{
-    running = on;
-    if (vm_change) {
-        vm_change(vm_change_opaque, on, on ? RUN_STATE_RUNNING : RUN_STATE_COLO);
-    }
 }
 
 /* The peer sends a frame, or a marker for "[EPOCH]" */
@@ -377,42 +386,126 @@ static void test_mirror_full(void)
     filter_end();
 }
 
-/* What came while the guest was stopped is of the new epoch */
-static void test_mirror_late(void)
+/* Of a guest that stands still, or whose NIC is full */
+static void test_mirror_waits(void)
 {
     filter_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
     connect_peer("out-connections");
-    receive("a");
-    set_running(false);
-    receive("b");
-    expect_written("a b ");
     checkpoint(1);
-    expect_written("[1] b ");
-    checkpoint(2);
-    expect_written("[2] b ");
-    set_running(true);
+    receive("a");
+    nic_full = true;
+    receive("b");
     receive("c");
-    set_running(false);
-    checkpoint(3);
-    expect_written("c [3] ");
+    expect_written("[1] a ");
+    expect_passed("guest:a ");
+    nic_full = false;
+    qemu_notify_event();
+    expect_written("b c ");
+    expect_passed("guest:b guest:c ");
+    /* Whatever is the run state while the vCPUs come to a stop */
+    running = false;
+    receive("d");
+    expect_written("");
+    checkpoint(2);
+    receive("e");
+    expect_written("[2] ");
+    running = true;
+    /* One that comes now does not overtake them */
+    receive("f");
+    expect_written("d e f ");
+    expect_passed("guest:d guest:e guest:f ");
+    receive("g");
+    expect_passed("guest:g ");
+    g_assert_cmpuint(stat_get("waited"), ==, 5);
+    g_assert_cmpuint(stat_get("wait-dropped"), ==, 0);
     filter_end();
 }
 
-/*
- * What comes while the vCPUs are still stopping is in the guest's NIC, and so in
- * the state of the checkpoint
- */
-static void test_mirror_stopping(void)
+static void stop(void)
+{
+    running = false;
+    vm_change(vm_change_opaque, false, RUN_STATE_COLO);
+    nic.receive_disabled = false;
+}
+
+/* What a full NIC has not taken is of the next epoch. */
+static void test_mirror_refused(void)
 {
     filter_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
     connect_peer("out-connections");
-    running = false;
-    receive("a");
-    set_running(false);
-    receive("b");
-    expect_written("a b ");
     checkpoint(1);
+    nic_refuses = "b";
+    expect_received("a", 1);
+    expect_received("b", 1);
+    expect_received("c", 1);
+    expect_passed("guest:a guest:b ");
+    expect_written("[1] a b ");
+    stop();
+    checkpoint(2);
+    nic_refuses = NULL;
+    nic_full = false;
+    running = true;
+    qemu_notify_event();
+    expect_passed("guest:b guest:c ");
+    expect_written("[2] b c ");
+    /* The NIC may have taken it meanwhile */
+    nic_refuses = "d";
+    expect_received("d", 1);
+    nic_full = nic.receive_disabled = false;
+    stop();
+    checkpoint(3);
+    running = true;
+    qemu_notify_event();
+    expect_passed("guest:d ");
+    expect_written("d [3] ");
+    filter_end();
+}
+
+/* Before COLO begins, a guest that runs has the net layer's queue */
+static void test_mirror_waits_before(void)
+{
+    filter_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
+    connect_peer("out-connections");
+    nic_full = true;
+    expect_received("a", 0);
+    running = false;
+    expect_received("b", 1);
+    expect_written("a ");
+    checkpoint(1);
+    running = true;
+    nic_full = false;
+    qemu_notify_event();
     expect_written("[1] b ");
+    expect_passed("guest:b ");
+    filter_end();
+}
+
+static void test_mirror_waits_too_many(void)
+{
+    g_autofree char *big = g_strnfill(60000, 'x');
+
+    filter_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
+    running = false;
+    for (int i = 0; i < 16 * 1024 * 1024 / 60000; i++) {
+        expect_received(big, 1);
+    }
+    g_assert_cmpuint(stat_get("wait-dropped"), ==, 0);
+    expect_received(big, 1);
+    g_assert_cmpuint(stat_get("wait-dropped"), ==, 1);
+    filter_end();
+}
+
+/* The survivor's guest gets what waited, and nobody else does */
+static void test_mirror_waits_at_failover(void)
+{
+    filter_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
+    connect_peer("out-connections");
+    checkpoint(1);
+    running = false;
+    expect_received("a", 1);
+    event(COLO_EVENT_FAILOVER);
+    expect_passed("guest:a ");
+    expect_written("[1] ");
     filter_end();
 }
 
@@ -525,10 +618,10 @@ static void test_in_nic_full(void)
     nic_full = false;
     qemu_notify_event();
     expect_passed("guest:b guest:c ");
-    set_running(false);
+    running = false;
     peer_send("d");
     peer_send("e");
-    set_running(true);
+    running = true;
     qemu_notify_event();
     expect_passed("guest:d guest:e ");
     g_assert_cmpuint(stat_get("in-dropped"), ==, 0);
@@ -580,7 +673,7 @@ static void test_in_before_guest(void)
 static void test_in_before_colo(void)
 {
     in_new(NET_FILTER_DIRECTION_TX);
-    set_running(false);
+    running = false;
     peer_send("a");
     expect_passed("guest:a ");
     checkpoint(1);
@@ -666,8 +759,14 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/filters/mirror/epochs", test_mirror_epochs);
     g_test_add_func("/colo/filters/mirror/discard", test_mirror_discard);
     g_test_add_func("/colo/filters/mirror/full", test_mirror_full);
-    g_test_add_func("/colo/filters/mirror/late", test_mirror_late);
-    g_test_add_func("/colo/filters/mirror/stopping", test_mirror_stopping);
+    g_test_add_func("/colo/filters/mirror/waits", test_mirror_waits);
+    g_test_add_func("/colo/filters/mirror/refused", test_mirror_refused);
+    g_test_add_func("/colo/filters/mirror/waits-before",
+                    test_mirror_waits_before);
+    g_test_add_func("/colo/filters/mirror/waits-too-many",
+                    test_mirror_waits_too_many);
+    g_test_add_func("/colo/filters/mirror/waits-at-failover",
+                    test_mirror_waits_at_failover);
     g_test_add_func("/colo/filters/mirror/failover", test_mirror_failover);
     g_test_add_func("/colo/filters/out/epochs", test_out_epochs);
     g_test_add_func("/colo/filters/in/marker-first", test_in_marker_first);

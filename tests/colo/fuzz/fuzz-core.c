@@ -4,7 +4,7 @@
  * Input: events, each an op byte and what belongs to it; frames are headers that
  * are sound, with bytes from the input over them.  No frame of P's may be lost,
  * leave twice, or stay after a checkpoint or failover, and all are counted.  An
- * ACK that is lowered is one that S has sent.
+ * ACK that the core makes is one that P or S has sent.
  *
  * Copyright (c) 2026 the qemu-colo developers
  *
@@ -21,7 +21,7 @@ typedef struct Run {
     uint64_t in;                /* frames of P given to the core */
     uint64_t out;               /* and released again */
     uint64_t made;              /* by the core, of one of those it has */
-    uint32_t ack[FRAMES];       /* of all that S has sent, for one input */
+    uint32_t ack[FRAMES];       /* of all that was sent, for one input */
     unsigned acks;
     int64_t now;
     ColoHeld *held[FRAMES];     /* those which the core has */
@@ -48,7 +48,7 @@ static const uint8_t templates[][64] = {
       0, 1, 8, 0, 6, 4, 0, 1 },
 };
 
-/* It is a segment with data, and no more than that, or an ACK of S's */
+/* It is a segment with data, and no more than that, or an ACK that was sent */
 static void check_made(const Run *run, const ColoHeld *held)
 {
     ColoPacket p;
@@ -84,11 +84,24 @@ static void on_release(void *opaque, ColoHeld *held)
     colo_core_recycle(run->core, held);
 }
 
+static void on_put_off(void *opaque, const ColoHeld *held)
+{
+    Run *run = opaque;
+    unsigned i = 0;
+
+    while (run->held[i] != held) {
+        i++;
+        assert(i < run->count);
+    }
+    run->held[i] = run->held[--run->count];
+    run->out++;
+}
+
 static void on_want(void *opaque, ColoReason reason)
 {
 }
 
-static const ColoCoreOps ops = { on_release, on_want };
+static const ColoCoreOps ops = { on_release, on_want, on_put_off };
 
 typedef struct Input {
     const uint8_t *data;
@@ -118,6 +131,13 @@ static uint32_t next_frame(Input *in, uint8_t frame[64])
     return what & 0x80 ? next(in) % 64 + 1 : 64;
 }
 
+static void note_ack(Run *run, const ColoPacket *p)
+{
+    if (p->kind == COLO_KIND_TCP && run->acks < FRAMES) {
+        run->ack[run->acks++] = p->tcp.ack;
+    }
+}
+
 static void primary(Run *run, const uint8_t *frame, uint32_t len,
                     uint64_t epoch)
 {
@@ -131,6 +151,7 @@ static void primary(Run *run, const uint8_t *frame, uint32_t len,
     held->epoch = epoch;
     run->held[run->count++] = held;
     run->in++;
+    note_ack(run, &held->packet);
     colo_core_primary(run->core, held, run->now);
 }
 
@@ -140,9 +161,7 @@ static void secondary(Run *run, const uint8_t *frame, uint32_t len,
     ColoPacket p;
 
     colo_packet_parse(&p, frame, len, MIN(len, vnet_hdr_len));
-    if (p.kind == COLO_KIND_TCP && run->acks < FRAMES) {
-        run->ack[run->acks++] = p.tcp.ack;
-    }
+    note_ack(run, &p);
     colo_core_secondary(run->core, frame, len, vnet_hdr_len, run->now);
 }
 
@@ -155,7 +174,8 @@ static void check(const Run *run)
     assert(run->in == stats->primary_packets);
     assert(run->made == stats->parts + stats->lowered);
     assert(run->out == stats->matches + stats->released_by_checkpoint +
-           stats->released_committed + stats->released_uncompared);
+           stats->released_committed + stats->released_uncompared +
+           stats->put_off);
     assert(stats->queue_packets || !stats->queue_bytes);
 }
 
