@@ -64,8 +64,12 @@
 /*
  * What the secondary has to merge after a failover, and to keep until then, is
  * bounded by the writes of one epoch: when it is this much, a checkpoint is due.
+ * The guest's first flush after the failover waits for twice as much (what it
+ * wrote, and what the other guest did), and guests give up one that takes 30 s:
+ * so a disk of 10 MB/s will do.  Less would mean many checkpoints for a guest that
+ * writes hundreds of MB/s, with little room in the queue before each.
  */
-#define EPOCH_BYTES     (256 * MiB)
+#define EPOCH_BYTES     (128 * MiB)
 #define REQUEST_COST    (16 * KiB)  /* what a request costs besides its bytes */
 
 struct ReplPrimary {

@@ -359,12 +359,12 @@ static void test_large_epoch(void)
 
     asked = 0;
     replication_set_asked(ask);
-    for (i = 0; i < 300; i++) {
+    for (i = 0; i < 150; i++) {
         g_assert_cmpint(write_value(blk, i % 8 * MiB, 1 * MiB, i, 0), ==, 0);
-        g_assert_cmpint(asked, ==, i >= 252);   /* 256 MiB, 16 KiB each */
+        g_assert_cmpint(asked, ==, i >= 126);   /* 128 MiB, 16 KiB each */
     }
     replication_do_checkpoint_all(&error_abort);
-    for (i = 0; i < 252; i++) {
+    for (i = 0; i < 126; i++) {
         g_assert_cmpint(write_value(blk, i % 8 * MiB, 1 * MiB, i, 0), ==, 0);
     }
     g_assert_cmpint(asked, ==, 1);
