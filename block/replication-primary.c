@@ -161,10 +161,11 @@ static void drop_waiting(BDRVReplicationState *s)
     }
 }
 
-void repl_primary_abandon(BDRVReplicationState *s)
+void repl_primary_abandon(BDRVReplicationState *s, bool lost)
 {
     drop_waiting(s);
-    if (!QTAILQ_EMPTY(&s->primary->queue.requests) || s->primary->reason) {
+    /* To close the node flushes the one below, which would wait for ever */
+    if (lost) {
         shut_down(s->bs->file->bs);
     }
     wake_waiting(s->primary);
@@ -178,7 +179,7 @@ void repl_primary_lost(BDRVReplicationState *s, const char *reason)
     s->primary->reason = g_strdup(reason);
     qapi_event_send_replication_broken(s->bs->node_name, reason,
                                        replication_epoch());
-    repl_primary_abandon(s);
+    repl_primary_abandon(s, true);
 }
 
 const char *repl_primary_reason(BDRVReplicationState *s)

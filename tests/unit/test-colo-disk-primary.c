@@ -526,6 +526,19 @@ static void test_silent_close(void)
     g_assert_cmpint(now_ms() - begin, <, TIMEOUT_MS + SLACK_MS);
 }
 
+/* All was answered but the last flush; after the failover nobody asks for it */
+static void test_silent_idle(void)
+{
+    BlockBackend *blk = open_primary();
+
+    g_assert_cmpint(write_value(blk, 0, 4096, 0x9a, 0), ==, 0);
+    replication_do_checkpoint_all(&error_abort);
+    fault_hang("remote", true);
+    replication_stop_all(true, &error_abort);
+    blk_unref(blk);
+    g_assert_null(bdrv_find_node("replication0"));
+}
+
 /* A failover gives the peer up at once, without waiting for the time-out */
 static void test_silent_failover(void)
 {
@@ -752,6 +765,7 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/disk/primary/silent/full", test_silent_full);
     g_test_add_func("/colo/disk/primary/silent/close", test_silent_close);
     g_test_add_func("/colo/disk/primary/silent/failover", test_silent_failover);
+    g_test_add_func("/colo/disk/primary/silent/idle", test_silent_idle);
     g_test_add_func("/colo/disk/primary/silent/hurry", test_silent_hurry);
     g_test_add_func("/colo/disk/primary/early/sent", test_early);
     g_test_add_func("/colo/disk/primary/early/fault", test_early_fault);
