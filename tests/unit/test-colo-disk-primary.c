@@ -374,6 +374,45 @@ static void test_large_epoch(void)
     blk_unref(blk);
 }
 
+/*
+ * What is small is held back for what may come: a flush becomes a part of the
+ * write, without that it goes soon; and a checkpoint doesn't wait for either.
+ */
+static void test_held(void)
+{
+    BlockBackend *blk = open_with_timeout(600 * 1000);
+    const FaultLog *log = fault_log("remote");
+
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    replication_do_checkpoint_all(&error_abort);
+    g_assert_cmpint(write_value(blk, 0, 4096, 0xa1, 0), ==, 0);
+    g_assert_cmpstr(log->order, ==, "f");
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    await_order(log, "fw");
+    g_assert_cmpint(log->fua, ==, 1);
+    replication_get_error_all(&error_abort);
+
+    g_assert_cmpint(write_value(blk, 4096, 4096, 0xa2, 0), ==, 0);
+    g_assert_cmpint(stats().queued_bytes, ==, 4096);
+    await_order(log, "fww");
+    g_assert_cmpint(write_value(blk, 8192, 4096, 0xa3, 0), ==, 0);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    await_order(log, "fwwwf");
+    g_assert_cmpint(log->fua, ==, 1);
+
+    g_assert_cmpint(write_value(blk, 0, 4096, 0xa4, 0), ==, 0);
+    replication_defer_flushes_all(true);
+    g_assert_cmpstr(log->order, ==, "fwwwfw");
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    replication_do_checkpoint_all(&error_abort);
+    replication_defer_flushes_all(false);
+    replication_do_checkpoint_all(&error_abort);
+    g_assert_cmpstr(log->order, ==, "fwwwfwf");
+    g_assert_cmpint(on_disk(0), ==, 0xa4);
+    g_assert_cmpint(on_disk(4096), ==, 0xa2);
+    blk_unref(blk);
+}
+
 /* Writes of one place arrive in their order, whatever the queue does */
 static void test_order(void)
 {
@@ -750,6 +789,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/colo/disk/primary/defer/stopped",
                          GINT_TO_POINTER(true), test_defer_end);
     g_test_add_func("/colo/disk/primary/large-epoch", test_large_epoch);
+    g_test_add_func("/colo/disk/primary/held", test_held);
     g_test_add_func("/colo/disk/primary/order", test_order);
     for (op = FAULT_WRITE; op < FAULT_OPS; op++) {
         g_autofree char *eio =
