@@ -19,6 +19,10 @@
  * QMP nor a failover would get through.  So its connection is cut when it is the
  * only thing that a drained section still waits for after DRAIN_MS.
  *
+ * QEMU's NBD server aborts when a client leaves whose disk is in an iothread.  So
+ * the secondary's is kept in the main loop, by a BlockBackend that lets nobody
+ * move it: a device with an iothread then does without.
+ *
  * Copyright (c) 2026 the qemu-colo developers
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -30,6 +34,7 @@
 #include "qapi/error.h"
 #include "qapi/qapi-events-colo-disk.h"
 #include "qemu/timer.h"
+#include "sysemu/block-backend.h"
 #include "block/replication-int.h"
 
 #define DRAIN_MS    700     /* QMP is to answer within a second */
@@ -38,6 +43,7 @@ typedef struct HoldState {
     BDRVReplicationState *owner;    /* NULL: on its way in or out */
     QEMUTimer *guard;               /* of the main loop */
     int drains;                     /* drained sections; atomic */
+    BlockBackend *anchor;           /* the node stays in the main loop */
 } HoldState;
 
 bool (*repl_cut_exports)(BlockDriverState *bs);
@@ -272,6 +278,7 @@ static BlockDriver bdrv_replication_hold = {
 BlockDriverState *repl_hold_insert(BDRVReplicationState *s,
                                    BlockDriverState *parent, Error **errp)
 {
+    ERRP_GUARD();
     BlockDriverState *bs;
     HoldState *hold;
     int ret;
@@ -301,6 +308,14 @@ BlockDriverState *repl_hold_insert(BDRVReplicationState *s,
         bdrv_unref(bs);
         return NULL;
     }
+    /* It neither asks for a permission nor denies one */
+    hold->anchor = blk_new(qemu_get_aio_context(), 0, BLK_PERM_ALL);
+    if (blk_insert_bs(hold->anchor, bs, errp) < 0) {
+        error_append_hint(errp, "The secondary's disk has to be in the main "
+                          "loop: leave out iothread= on this host.\n");
+        repl_hold_remove(bs);
+        return NULL;
+    }
     return bs;
 }
 
@@ -308,6 +323,8 @@ void repl_hold_remove(BlockDriverState *bs)
 {
     HoldState *hold = bs->opaque;
 
+    blk_unref(hold->anchor);
+    hold->anchor = NULL;
     bdrv_drained_begin(bs);
     hold->owner = NULL;
     bdrv_drop_filter(bs, &error_abort);

@@ -104,8 +104,8 @@ bool repl_primary_is_short(BDRVReplicationState *s);
 void repl_primary_settle_flushed(BDRVReplicationState *s);
 /* The secondary's disk is not equal any more: why, for the event. */
 void repl_primary_lost(BDRVReplicationState *s, const char *reason);
-/* Send nothing more, wait for nothing. */
-void repl_primary_abandon(BDRVReplicationState *s);
+/* Send nothing more; if the secondary is @lost, wait for nothing. */
+void repl_primary_abandon(BDRVReplicationState *s, bool lost);
 const char *repl_primary_reason(BDRVReplicationState *s);
 void repl_primary_stats(BDRVReplicationState *s,
                         BlockStatsSpecificReplication *stats);

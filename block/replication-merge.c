@@ -305,5 +305,9 @@ int coroutine_fn repl_merge_write(BDRVReplicationState *s,
         repl_map_clear(sec->map, offset, bytes);
     }
     reqlist_remove_req(&req);
+    /* Durable among what is not yet: after a crash this disk is of no use */
+    if (ret >= 0 && flags & BDRV_REQ_FUA) {
+        ret = repl_merge_all(s);
+    }
     return ret;
 }

@@ -18,6 +18,11 @@
  *
  * Order: that of replication-queue.h.
  *
+ * Nobody waits for a request but a commit, and each costs both hosts: to be
+ * sent, to be woken up, to be answered.  So a small one is held back for HOLD_NS,
+ * for others to go with it, or the flush behind it.  While a checkpoint is due
+ * and in drained sections nothing is.
+ *
  * Flushes: each is sent, waits for all before it and is waited for.  So the
  * secondary's disk alone, after both hosts or both processes have failed at once
  * (an image may have a part in the memory of its process), is what a disk may be
@@ -61,11 +66,18 @@
 #define DRAIN_MS        700
 #define DRAIN_GRACE_MS  100     /* see timed_out() */
 #define FLUSH_MS        1000
+#define HOLD_NS         500000
+#define HOLD_BYTES      (64 * KiB)
+#define HOLD_REQUESTS   8
 /*
  * What the secondary has to merge after a failover, and to keep until then, is
  * bounded by the writes of one epoch: when it is this much, a checkpoint is due.
+ * The guest's first flush after the failover waits for twice as much (what it
+ * wrote, and what the other guest did), and guests give up one that takes 30 s:
+ * so a disk of 10 MB/s will do.  Less would mean many checkpoints for a guest that
+ * writes hundreds of MB/s, with little room in the queue before each.
  */
-#define EPOCH_BYTES     (256 * MiB)
+#define EPOCH_BYTES     (128 * MiB)
 #define REQUEST_COST    (16 * KiB)  /* what a request costs besides its bytes */
 
 struct ReplPrimary {
@@ -73,6 +85,7 @@ struct ReplPrimary {
     ReplQueue queue;            /* @opaque of each: BDRVReplicationState */
     CoQueue room;
     QEMUTimer *timer;           /* runs while there are requests */
+    QEMUTimer *hold;            /* exists while there are; see HOLD_NS */
     bool late;                  /* it has expired once for the oldest one */
     int drains;                 /* drained sections */
     int64_t drain_deadline;     /* of the first of these; as in ReplRequest */
@@ -140,7 +153,8 @@ static void forget(BDRVReplicationState *s, ReplRequest *r)
     g_free(r);
     if (QTAILQ_EMPTY(&p->queue.requests) && p->timer) {
         timer_free(p->timer);
-        p->timer = NULL;
+        timer_free(p->hold);
+        p->timer = p->hold = NULL;
     }
     bdrv_dec_in_flight(s->bs);
 }
@@ -157,10 +171,11 @@ static void drop_waiting(BDRVReplicationState *s)
     }
 }
 
-void repl_primary_abandon(BDRVReplicationState *s)
+void repl_primary_abandon(BDRVReplicationState *s, bool lost)
 {
     drop_waiting(s);
-    if (!QTAILQ_EMPTY(&s->primary->queue.requests) || s->primary->reason) {
+    /* To close the node flushes the one below, which would wait for ever */
+    if (lost) {
         shut_down(s->bs->file->bs);
     }
     wake_waiting(s->primary);
@@ -174,7 +189,7 @@ void repl_primary_lost(BDRVReplicationState *s, const char *reason)
     s->primary->reason = g_strdup(reason);
     qapi_event_send_replication_broken(s->bs->node_name, reason,
                                        replication_epoch());
-    repl_primary_abandon(s);
+    repl_primary_abandon(s, true);
 }
 
 const char *repl_primary_reason(BDRVReplicationState *s)
@@ -201,6 +216,8 @@ static void arm(BDRVReplicationState *s)
     }
 }
 
+static void start_requests(BDRVReplicationState *s);
+
 void coroutine_fn repl_primary_drain_begin(BDRVReplicationState *s)
 {
     ReplPrimary *p = s->primary;
@@ -209,6 +226,7 @@ void coroutine_fn repl_primary_drain_begin(BDRVReplicationState *s)
         p->late = false;
         p->drain_deadline = now_ns() + DRAIN_MS * SCALE_MS;
         arm(s);
+        start_requests(s);
     }
 }
 
@@ -270,8 +288,6 @@ static int coroutine_fn perform(ReplRequest *r)
     return -EINVAL;
 }
 
-static void start_requests(BDRVReplicationState *s);
-
 static void coroutine_fn request_entry(void *opaque)
 {
     ReplRequest *r = opaque;
@@ -314,10 +330,37 @@ static void start_requests(BDRVReplicationState *s)
         return;     /* the loop below, further up on the stack, goes on */
     }
     p->starting = true;
+    if (p->hold) {
+        timer_del(p->hold);
+    }
     while ((r = repl_queue_next(&p->queue))) {
         bdrv_coroutine_enter(s->bs, qemu_coroutine_create(request_entry, r));
     }
     p->starting = false;
+}
+
+static void held_long_enough(void *opaque)
+{
+    BDRVReplicationState *s = opaque;
+    AioContext *ctx = bdrv_get_aio_context(s->bs);
+
+    aio_context_acquire(ctx);
+    start_requests(s);
+    aio_context_release(ctx);
+}
+
+/* Start what may start now, or soon, if more may come to go with it */
+static void start_or_hold(BDRVReplicationState *s)
+{
+    ReplPrimary *p = s->primary;
+    ReplQueue *q = &p->queue;
+
+    if (p->drains || q->deferring || q->bytes >= HOLD_BYTES ||
+        q->count - q->started >= HOLD_REQUESTS) {
+        start_requests(s);
+    } else if (!timer_pending(p->hold)) {
+        timer_mod(p->hold, now_ns() + HOLD_NS);
+    }
 }
 
 static void enqueue(BDRVReplicationState *s, ReplRequest *r)
@@ -327,8 +370,12 @@ static void enqueue(BDRVReplicationState *s, ReplRequest *r)
     r->deadline = now_ns() + p->timeout_ms * (int64_t)SCALE_MS;
     bdrv_inc_in_flight(s->bs);
     if (!p->timer) {
-        p->timer = aio_timer_new(bdrv_get_aio_context(s->bs),
-                                 QEMU_CLOCK_REALTIME, SCALE_NS, timed_out, s);
+        AioContext *ctx = bdrv_get_aio_context(s->bs);
+
+        p->timer = aio_timer_new(ctx, QEMU_CLOCK_REALTIME, SCALE_NS, timed_out,
+                                 s);
+        p->hold = aio_timer_new(ctx, QEMU_CLOCK_REALTIME, SCALE_NS,
+                                held_long_enough, s);
     }
     repl_queue_add(&p->queue, r);
     if (p->queue.count == 1) {
@@ -484,6 +531,11 @@ int coroutine_fn repl_primary_submit(BDRVReplicationState *s,
             return 0;
         }
     }
+    if (type == REPL_FLUSH && !p->owed &&
+        repl_queue_flush_with_write(&p->queue)) {
+        start_requests(s);
+        return ret;
+    }
     r = g_new0(ReplRequest, 1);
     *r = (ReplRequest) {
         .opaque = s, .type = type, .offset = offset, .bytes = bytes, .flags = flags,
@@ -500,9 +552,11 @@ int coroutine_fn repl_primary_submit(BDRVReplicationState *s,
     if (type == REPL_FLUSH) {
         p->owed = false;
     }
-    count_for_epoch(p, bytes);
+    if (type != REPL_FLUSH) {
+        count_for_epoch(p, bytes);
+    }
     enqueue(s, r);
-    start_requests(s);
+    start_or_hold(s);
     if (repl_queue_has_room(&p->queue, 0)) {
         wake_waiting(p);
     }

@@ -23,8 +23,27 @@ bool repl_queue_has_room(const ReplQueue *q, int64_t bytes)
            (q->count < REPL_QUEUE_REQUESTS && q->bytes + bytes <= max);
 }
 
+static void account_added(ReplQueue *q, ReplRequest *r)
+{
+    if (r->type == REPL_FLUSH) {
+        q->clean = true;
+        q->single = NULL;
+    } else {
+        q->single = q->clean ? r : NULL;
+        q->clean = false;
+    }
+}
+
+/* What was, or would have been, durable with an earlier flush is not */
+static void account_unflushed(ReplQueue *q)
+{
+    q->clean = false;
+    q->single = NULL;
+}
+
 void repl_queue_add(ReplQueue *q, ReplRequest *r)
 {
+    account_added(q, r);
     QTAILQ_INSERT_TAIL(&q->requests, r, next);
     q->count++;
     q->bytes += r->data ? r->bytes : 0;
@@ -40,12 +59,35 @@ static bool is_durable(const ReplRequest *r)
 void repl_queue_remove(ReplQueue *q, ReplRequest *r)
 {
     QTAILQ_REMOVE(&q->requests, r, next);
+    if (q->single == r) {
+        q->single = NULL;
+    }
     q->count--;
     q->bytes -= r->data ? r->bytes : 0;
     if (r->started) {
         q->started--;
         q->started_flushes -= is_durable(r);
     }
+}
+
+bool repl_queue_flush_with_write(ReplQueue *q)
+{
+    ReplRequest *r = q->single;
+
+    if (!r || r->started || !q->ordered || q->deferring ||
+        r->type == REPL_DISCARD) {
+        return false;
+    }
+    r->flags |= BDRV_REQ_FUA;
+    r->with_flush = true;
+    q->clean = true;
+    q->single = NULL;
+    return true;
+}
+
+static bool is_flush(const ReplRequest *r)
+{
+    return r->type == REPL_FLUSH || r->with_flush;
 }
 
 static bool overlap(const ReplRequest *a, const ReplRequest *b)
@@ -66,7 +108,7 @@ static bool may_start(const ReplQueue *q, const ReplRequest *r)
             return true;
         }
         if (r->type == REPL_FLUSH || overlap(before, r) ||
-            (before->type == REPL_FLUSH && q->ordered && !q->deferring)) {
+            (is_flush(before) && q->ordered && !q->deferring)) {
             return false;
         }
     }
@@ -101,7 +143,9 @@ ReplRequest *repl_queue_defer(ReplQueue *q, bool *owed)
             continue;
         }
         *owed = true;
+        account_unflushed(q);
         r->flags &= ~BDRV_REQ_FUA;
+        r->with_flush = false;
         if (r->type == REPL_FLUSH) {
             return r;
         }

@@ -4,7 +4,7 @@
  * Requests start in the order in which they were added, so many at once as an
  * NBD client has in flight.  One that overlaps an earlier one waits for its
  * end.  A flush waits for all before it; where flushes are @ordered, all behind
- * wait for it, too.
+ * wait for it, too.  A flush for a single write becomes a part of that.
  *
  * While flushes are deferred, see repl_queue_defer(), none is in the queue but those
  * that had started, for which nobody waits; and the queue has less room, so
@@ -44,6 +44,7 @@ typedef struct ReplRequest {
     int64_t deadline;           /* the caller's */
     void *opaque;               /* the caller's */
     bool started;
+    bool with_flush;            /* it is the flush behind it as well */
 } ReplRequest;
 
 typedef struct ReplQueue {
@@ -51,6 +52,9 @@ typedef struct ReplQueue {
     unsigned count, started, started_flushes;
     uint64_t bytes, bytes_peak;             /* of data */
     bool ordered, deferring;
+    /* All that was ever added is flushed when those in the queue have ended... */
+    bool clean;
+    ReplRequest *single;                    /* ... but for this one; or NULL */
 } ReplQueue;
 
 void repl_queue_init(ReplQueue *q, bool ordered);
@@ -60,6 +64,13 @@ bool repl_queue_has_room(const ReplQueue *q, int64_t bytes);
 
 void repl_queue_add(ReplQueue *q, ReplRequest *r);
 void repl_queue_remove(ReplQueue *q, ReplRequest *r);
+
+/*
+ * The guest flushes: is there one write only that this is about, not started
+ * yet?  Then it will be answered when it is durable, which BDRV_REQ_FUA does, and
+ * there is no need to add a flush.
+ */
+bool repl_queue_flush_with_write(ReplQueue *q);
 
 /*
  * The next request that may start, or NULL; it counts as started until it is

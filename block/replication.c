@@ -440,7 +440,7 @@ static void replication_stop(ReplicationState *rs, bool failover, Error **errp)
     }
     if (happens(s, failover ? REPL_FAILOVER : REPL_STOP, errp) == REPL_DO) {
         if (s->role == REPL_PRIMARY) {
-            repl_primary_abandon(s);
+            repl_primary_abandon(s, failover);
         } else {
             repl_secondary_stop(s, failover);
         }

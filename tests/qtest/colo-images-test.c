@@ -1,5 +1,5 @@
 /*
- * The images of a COLO pair: of all kinds, several, too small, and refused
+ * The images of a COLO pair: too small, failing, not merged yet, and refused
  *
  * What is full here is a real file system, a tmpfs of the test's own, and what
  * the NBD client meets comes from blkdebug in front of it.
@@ -13,10 +13,9 @@
 #include <sys/mount.h>
 #include "libqtest.h"
 #include "qapi/qmp/qjson.h"
-#include "colo-pair.h"
+#include "colo-chunks.h"
 
 #define CASE_SECONDS 240
-#define CHUNK 0x10000
 #define CHUNKS 32           /* 2 MiB; the disk has 8 */
 #define SMALL "size=1280k"  /* the metadata fit, the chunks do not */
 #define LARGE "size=64m"
@@ -78,105 +77,6 @@ static void end(ColoPair *pair)
     alarm(0);
 }
 
-static void write_chunks(ColoPair *pair, uint8_t pattern, int from, int to)
-{
-    for (; from < to; from++) {
-        colo_pair_write(pair, pattern, from * CHUNK);
-    }
-}
-
-static void expect_chunks(ColoPair *pair, uint8_t pattern, int from, int to)
-{
-    /* Each look copies the whole disk */
-    for (; from < to; from += 3) {
-        colo_pair_expect(pair, pattern, from * CHUNK);
-    }
-    colo_pair_expect(pair, pattern, (to - 1) * CHUNK);
-}
-
-/* What the secondary's guest writes; it may be told that it cannot */
-static void diverge(ColoPair *pair, uint8_t pattern, int from, int to)
-{
-    for (; from < to; from++) {
-        colo_side_hmp(pair->s, "qemu-io colo-disk0 \"write -q -P %d %d %d\"",
-                      pattern, from * CHUNK, CHUNK);
-    }
-}
-
-static void lose(ColoPair *pair)
-{
-    colo_side_await(pair->p, "REPLICATION_BROKEN", 1, COLO_WAIT_MS);
-    colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
-    colo_side_await(pair->p, "COLO_LOST", 1, COLO_WAIT_MS);
-}
-
-/* A life and a second one, on disks of this kind */
-static void lives(ColoPairDisk disk, int count)
-{
-    ColoPair *pair = start(new_pair(disk));
-
-    for (pair->at = 0; pair->at < count; pair->at++) {
-        write_chunks(pair, 0x11 + pair->at, 0, 4);
-    }
-    colo_pair_request_checkpoint(pair);
-    for (pair->at = 0; pair->at < count; pair->at++) {
-        write_chunks(pair, 0x21 + pair->at, 2, 6);      /* of no commit */
-    }
-    colo_pair_fail_over_to_secondary(pair);
-    for (pair->at = 0; pair->at < count; pair->at++) {
-        expect_chunks(pair, 0x11 + pair->at, 0, 4);
-        expect_chunks(pair, 0, 4, 6);
-    }
-    colo_pair_rejoin(pair);
-    for (pair->at = 0; pair->at < count; pair->at++) {
-        write_chunks(pair, 0x31 + pair->at, 3, 4);
-    }
-    colo_pair_request_checkpoint(pair);
-    colo_pair_fail_over_to_secondary(pair);
-    for (pair->at = 0; pair->at < count; pair->at++) {
-        expect_chunks(pair, 0x11 + pair->at, 0, 3);
-        expect_chunks(pair, 0x31 + pair->at, 3, 4);
-    }
-    end(pair);
-}
-
-static void test_raw(void)
-{
-    lives(COLO_RAW_DISK, 1);
-}
-
-static void test_two(void)
-{
-    lives(COLO_TWO_DISKS, 2);
-}
-
-/* One of two disks fails: neither commits, both are whole */
-static void test_two_fault(void)
-{
-    ColoPair *pair = new_pair(COLO_TWO_DISKS);
-    g_autofree char *socket = NULL;
-
-    start(pair);
-    for (pair->at = 0; pair->at < 2; pair->at++) {
-        write_chunks(pair, 0x11, 0, 2);
-    }
-    colo_pair_request_checkpoint(pair);
-    for (pair->at = 0; pair->at < 2; pair->at++) {
-        write_chunks(pair, 0x22, 0, 2);
-    }
-    /* The second export goes away with the primary's connection to it */
-    colo_side_ok(pair->s, "{'execute': 'nbd-server-remove', 'arguments': "
-                 "{'name': 'parent1', 'mode': 'hard'}}");
-    pair->at = 1;
-    write_chunks(pair, 0x33, 0, 2);
-    lose(pair);
-    colo_pair_fail_over_to_secondary(pair);
-    for (pair->at = 0; pair->at < 2; pair->at++) {
-        expect_chunks(pair, 0x11, 0, 2);
-    }
-    end(pair);
-}
-
 static ColoPair *new_small(const char *image)
 {
     ColoPair *pair;
@@ -198,10 +98,10 @@ static void test_full_parent(void)
 
     if (pair) {
         start(pair);
-        write_chunks(pair, 0x11, 0, CHUNKS);
-        lose(pair);
+        colo_write_chunks(pair, 0x11, 0, CHUNKS);
+        colo_lose(pair);
         colo_pair_fail_over_to_primary(pair);
-        expect_chunks(pair, 0x11, 0, CHUNKS);
+        colo_expect_chunks(pair, 0x11, 0, CHUNKS);
         end(pair);
     }
 }
@@ -210,12 +110,12 @@ static void test_full_parent(void)
 static void full_held(ColoPair *pair)
 {
     start(pair);
-    write_chunks(pair, 0x11, 0, CHUNKS);
+    colo_write_chunks(pair, 0x11, 0, CHUNKS);
     colo_pair_request_checkpoint(pair);
-    write_chunks(pair, 0x22, 0, CHUNKS);
-    lose(pair);
+    colo_write_chunks(pair, 0x22, 0, CHUNKS);
+    colo_lose(pair);
     colo_pair_fail_over_to_secondary(pair);
-    expect_chunks(pair, 0x11, 0, CHUNKS);
+    colo_expect_chunks(pair, 0x11, 0, CHUNKS);
     end(pair);
 }
 
@@ -245,12 +145,12 @@ static void test_full_active(void)
 
     if (pair) {
         start(pair);
-        write_chunks(pair, 0x11, 0, CHUNKS);
-        diverge(pair, 0x33, 0, CHUNKS);
+        colo_write_chunks(pair, 0x11, 0, CHUNKS);
+        colo_diverge(pair, 0x33, 0, CHUNKS);
         colo_pair_request_checkpoint(pair);
         g_assert_cmpuint(colo_side_count(pair->p, "REPLICATION_BROKEN"), ==, 0);
         colo_pair_fail_over_to_secondary(pair);
-        expect_chunks(pair, 0x11, 0, CHUNKS);
+        colo_expect_chunks(pair, 0x11, 0, CHUNKS);
         end(pair);
     }
 }
@@ -263,15 +163,15 @@ static void test_full_merge(void)
 
     if (pair) {
         start(pair);
-        diverge(pair, 0x33, 0, CHUNKS);
+        colo_diverge(pair, 0x33, 0, CHUNKS);
         colo_pair_fail_over_to_secondary(pair);
         colo_side_await(pair->p, "REPLICATION_MERGE", 1, COLO_WAIT_MS);
-        expect_chunks(pair, 0x33, 0, CHUNKS);
+        colo_expect_chunks(pair, 0x33, 0, CHUNKS);
         merged = colo_side_count(pair->p, "REPLICATION_MERGE");
         g_assert_cmpint(mount("small", small_dir, "tmpfs", MS_REMOUNT, LARGE),
                         ==, 0);
         colo_side_await(pair->p, "REPLICATION_MERGE", merged + 1, COLO_WAIT_MS);
-        expect_chunks(pair, 0x33, 0, CHUNKS);
+        colo_expect_chunks(pair, 0x33, 0, CHUNKS);
         end(pair);
     }
 }
@@ -289,11 +189,11 @@ static void fault_client(const char *iotype, int error)
     start(pair);
     colo_pair_write(pair, 0x11, 0);
     colo_side_hmp(pair->p, "qemu-io colo-disk0 flush");
-    lose(pair);
-    colo_pair_write(pair, 0x22, CHUNK);
+    colo_lose(pair);
+    colo_pair_write(pair, 0x22, COLO_CHUNK);
     colo_pair_fail_over_to_primary(pair);
     colo_pair_expect(pair, 0x11, 0);
-    colo_pair_expect(pair, 0x22, CHUNK);
+    colo_pair_expect(pair, 0x22, COLO_CHUNK);
     end(pair);
 }
 
@@ -319,10 +219,10 @@ static void test_merging(void)
 
     pair->merge_speed = "16K";      /* 48 s for what there is */
     start(pair);
-    write_chunks(pair, 0x11, 0, 16);
+    colo_write_chunks(pair, 0x11, 0, 16);
     colo_pair_request_checkpoint(pair);
-    diverge(pair, 0x33, 0, 8);
-    write_chunks(pair, 0x22, 4, 12);
+    colo_diverge(pair, 0x33, 0, 8);
+    colo_write_chunks(pair, 0x22, 4, 12);
     /* Without a "stop", which flushes, hence merges all */
     colo_side_kill(pair->p);
     pair->p = pair->s;
@@ -332,17 +232,17 @@ static void test_merging(void)
     colo_side_await(pair->p, "COLO_EXIT", 1, COLO_WAIT_MS);
     colo_side_until(pair->p, "query-status", "status", "running");
     colo_pair_expect(pair, 0x33, 0);
-    colo_pair_expect(pair, 0x11, 8 * CHUNK);
+    colo_pair_expect(pair, 0x11, 8 * COLO_CHUNK);
     g_assert_cmpuint(colo_side_count(pair->p, "REPLICATION_MERGE"), ==, 0);
-    colo_pair_write(pair, 0x44, 7 * CHUNK);
+    colo_pair_write(pair, 0x44, 7 * COLO_CHUNK);
     colo_pair_rejoin(pair);
-    colo_pair_write(pair, 0x55, 15 * CHUNK);
+    colo_pair_write(pair, 0x55, 15 * COLO_CHUNK);
     colo_pair_request_checkpoint(pair);
     colo_pair_fail_over_to_secondary(pair);
-    expect_chunks(pair, 0x33, 0, 7);
-    expect_chunks(pair, 0x44, 7, 8);
-    expect_chunks(pair, 0x11, 8, 15);
-    expect_chunks(pair, 0x55, 15, 16);
+    colo_expect_chunks(pair, 0x33, 0, 7);
+    colo_expect_chunks(pair, 0x44, 7, 8);
+    colo_expect_chunks(pair, 0x11, 8, 15);
+    colo_expect_chunks(pair, 0x55, 15, 16);
     end(pair);
 }
 
@@ -391,7 +291,7 @@ static void test_refused_size(void)
     int64_t give_up = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
     g_autofree char *text = NULL;
 
-    pair->excess = CHUNK;
+    pair->excess = COLO_CHUNK;
     colo_pair_add_secondary(pair, "");
     colo_pair_connect_disk(pair);
     colo_pair_migrate(pair);
@@ -411,9 +311,6 @@ static void test_refused_size(void)
 int main(int argc, char **argv)
 {
     static const struct { const char *name; void (*run)(void); } cases[] = {
-        { "raw", test_raw },
-        { "two/lives", test_two },
-        { "two/fault", test_two_fault },
         { "full/parent", test_full_parent },
         { "full/hidden", test_full_hidden },
         { "full/spill", test_full_spill },

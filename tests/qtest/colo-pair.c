@@ -20,14 +20,46 @@ static char *pair_file(ColoPair *pair, const char *side, const char *kind)
     return g_strdup_printf("%s/%s%d.%s", pair->dir, side, pair->lives, kind);
 }
 
-static int disks(ColoPair *pair)
+int colo_pair_disks(ColoPair *pair)
 {
-    return pair->disk == COLO_TWO_DISKS ? 2 : pair->disk != COLO_NO_DISK;
+    return pair->disk == COLO_THREE_DISKS ? 3 : pair->disk != COLO_NO_DISK;
 }
 
-static const char *format(ColoPair *pair)
+static const char *format(ColoPair *pair, int disk)
 {
-    return pair->disk == COLO_RAW_DISK ? "raw" : "qcow2";
+    return pair->disk == COLO_RAW_DISK || disk == 1 ? "raw" : "qcow2";
+}
+
+/* Options for a disk's image, behind "@node." */
+static char *pair_aio(ColoPair *pair, const char *node)
+{
+    return pair->aio ? g_strdup_printf(",%scache.direct=on,%sfile.aio=%s", node,
+                                       node, pair->aio) : g_strdup("");
+}
+
+/* The guest's end of a disk */
+static char *pair_top(ColoPair *pair, int i)
+{
+    return g_strdup_printf("-drive if=%s,id=colo-disk%d,node-name=top%d," QUORUM,
+                           pair->iothread ? "none" : "ide", i, i);
+}
+
+/* As the driver of a virtio device would do it, which this guest has not */
+static void pair_move_disks(ColoPair *pair, ColoSide *side)
+{
+    char letter = side == pair->p ? 'p' : 's';
+    int i;
+
+    if (!pair->iothread || !strchr(pair->iothread, letter)) {
+        return;
+    }
+    for (i = 0; i < colo_pair_disks(pair); i++) {
+        g_autofree char *node = g_strdup_printf("top%d", i);
+
+        colo_side_ok(side, "{'execute': 'x-blockdev-set-iothread', "
+                     "'arguments': {'node-name': %s, 'iothread': 'io0', "
+                     "'force': true}}", node);
+    }
 }
 
 /* @kind: of the first disk's file; @image: "parent", "active" or "hidden" */
@@ -35,7 +67,8 @@ static char *pair_create_image(ColoPair *pair, const char *side,
                                const char *kind, const char *image, int disk)
 {
     bool small = pair->small_dir && !g_strcmp0(pair->faulty, image);
-    g_autofree char *name = g_strdup_printf("%s%s", disk ? "second-" : "", kind);
+    g_autofree char *number = disk ? g_strdup_printf("%d-", disk) : g_strdup("");
+    g_autofree char *name = g_strconcat(number, kind, NULL);
     char *path = small ? g_build_filename(pair->small_dir, name, NULL)
                        : pair_file(pair, side, name);
     bool is_disk = !strcmp(image, "parent");
@@ -44,7 +77,7 @@ static char *pair_create_image(ColoPair *pair, const char *side,
                         (*side == 's' ? pair->excess : 0));
     const char *argv[] = {
         getenv("QTEST_QEMU_IMG"), "create", "-q", "-f",
-        is_disk ? format(pair) : "qcow2", path, size, NULL
+        is_disk ? format(pair, disk) : "qcow2", path, size, NULL
     };
     GError *err = NULL;
     int status;
@@ -57,14 +90,12 @@ static char *pair_create_image(ColoPair *pair, const char *side,
     return path;
 }
 
-ColoPair *colo_pair_new(const char *machine, ColoPairDisk disk,
-                        int64_t delay_ms)
+ColoPair *colo_pair_plan(const char *machine, ColoPairDisk disk,
+                         int64_t delay_ms)
 {
     ColoPair *pair = g_new0(ColoPair, 1);
-    g_autoptr(GString) drives = g_string_new("");
-    g_autofree char *bios = NULL, *args = NULL;
+    g_autofree char *bios = NULL;
     GError *err = NULL;
-    int i;
 
     pair->dir = g_dir_make_tmp("colo-test-XXXXXX", &err);
     g_assert_no_error(err);
@@ -75,17 +106,38 @@ ColoPair *colo_pair_new(const char *machine, ColoPairDisk disk,
 
     bios = g_build_filename(pair->dir, "bios", NULL);
     colo_guest_create(bios);
-    for (i = 0; i < disks(pair); i++) {
+    return pair;
+}
+
+void colo_pair_add_primary(ColoPair *pair)
+{
+    g_autoptr(GString) drives = g_string_new("");
+    g_autofree char *args = NULL;
+    int i;
+
+    for (i = 0; i < colo_pair_disks(pair); i++) {
         g_autofree char *image = pair_create_image(pair, "p", "disk", "parent",
                                                    i);
+        g_autofree char *aio = pair_aio(pair, "children.0.");
+        g_autofree char *top = pair_top(pair, i);
 
-        g_string_append_printf(drives, " -drive if=ide,id=colo-disk%d," QUORUM
-                               ",children.0.file.filename=%s,"
-                               "children.0.driver=%s", i, image, format(pair));
+        g_string_append_printf(drives, " %s,children.0.file.filename=%s,"
+                               "children.0.driver=%s%s", top, image,
+                               format(pair, i), aio);
     }
-    args = g_strdup_printf("-machine %s " COLO_GUEST_ARGS " -bios %s%s",
-                           machine, bios, drives->str);
+    args = g_strdup_printf("-machine %s " COLO_GUEST_ARGS " -bios %s/bios "
+                           "-object iothread,id=io0%s",
+                           pair->machine, pair->dir, drives->str);
     pair->p = colo_side_start("primary", pair->dir, args);
+    pair_move_disks(pair, pair->p);
+}
+
+ColoPair *colo_pair_new(const char *machine, ColoPairDisk disk,
+                        int64_t delay_ms)
+{
+    ColoPair *pair = colo_pair_plan(machine, disk, delay_ms);
+
+    colo_pair_add_primary(pair);
     return pair;
 }
 
@@ -131,7 +183,7 @@ static void pair_start_nbd(ColoPair *pair)
         colo_side_ok(pair->s, "{'execute': 'nbd-server-start', 'arguments': "
                      "{'addr': {'type': 'unix', 'data': {'path': %s}}}}", path);
     }
-    for (i = 0; i < disks(pair); i++) {
+    for (i = 0; i < colo_pair_disks(pair); i++) {
         g_autofree char *node = g_strdup_printf("parent%d", i);
 
         colo_side_ok(pair->s, "{'execute': 'nbd-server-add', 'arguments': "
@@ -139,45 +191,60 @@ static void pair_start_nbd(ColoPair *pair)
     }
 }
 
+static char *pair_overlay_drive(ColoPair *pair, const char *parent,
+                                const char *top_id, const char *speed, int i)
+{
+    g_autofree char *aio = pair_aio(pair, "");
+    g_autofree char *top = pair_top(pair, i);
+    g_autofree char *directory =
+        pair->small_dir ? g_strdup_printf(",overlay.directory=%s",
+                                          pair->small_dir) : g_strdup("");
+
+    return g_strdup_printf(
+        "-blockdev driver=%s,node-name=parent%d,file.driver=file,"
+        "file.filename=%s%s "
+        "-blockdev driver=replication,mode=secondary,node-name=childs%d,"
+        "top-id=%s,overlay.limit=%s%s,file=parent%d%s %s,children.0=childs%d",
+        format(pair, i), i, parent, aio, i, top_id, pair->overlay, directory, i,
+        speed, top, i);
+}
+
+static char *pair_images_drive(ColoPair *pair, const char *parent,
+                               const char *top_id, const char *speed, int i)
+{
+    g_autofree char *active =
+        pair_create_image(pair, "s", "active", "active", i);
+    g_autofree char *hidden =
+        pair_create_image(pair, "s", "hidden", "hidden", i);
+    g_autofree char *parent_file = pair_image_file(pair, "parent", "", parent);
+    g_autofree char *active_file =
+        pair_image_file(pair, "active", "file.", active);
+    g_autofree char *hidden_file =
+        pair_image_file(pair, "hidden", "file.backing.", hidden);
+    g_autofree char *aio = pair_aio(pair, "");
+    g_autofree char *top = pair_top(pair, i);
+
+    return g_strdup_printf(
+        "-drive if=none,id=parent%d,%s,driver=%s%s "
+        "-drive if=none,id=childs%d,driver=replication,mode=secondary,"
+        "top-id=%s%s,file.driver=qcow2,%s,"
+        "file.backing.driver=qcow2,%s,"
+        "file.backing.backing=parent%d %s,children.0=childs%d",
+        i, parent_file, format(pair, i), aio, i, top_id, speed, active_file,
+        hidden_file, i, top, i);
+}
+
 static char *pair_secondary_drive(ColoPair *pair, int i)
 {
     g_autofree char *parent = pair_create_image(pair, "s", "disk", "parent", i);
-    g_autofree char *active = NULL, *hidden = NULL;
-    g_autofree char *parent_file = NULL, *active_file = NULL, *hidden_file = NULL;
     g_autofree char *top_id = pair->top_id ? g_strdup(pair->top_id)
                                            : g_strdup_printf("colo-disk%d", i);
     g_autofree char *speed =
         pair->merge_speed ? g_strdup_printf(",merge-speed=%s", pair->merge_speed)
                           : g_strdup("");
 
-    if (pair->overlay) {
-        g_autofree char *directory =
-            pair->small_dir ? g_strdup_printf(",overlay.directory=%s",
-                                              pair->small_dir) : g_strdup("");
-
-        return g_strdup_printf(
-            "-blockdev driver=%s,node-name=parent%d,file.driver=file,"
-            "file.filename=%s "
-            "-blockdev driver=replication,mode=secondary,node-name=childs%d,"
-            "top-id=%s,overlay.limit=%s%s,file=parent%d%s "
-            "-drive if=ide,id=colo-disk%d," QUORUM ",children.0=childs%d",
-            format(pair), i, parent, i, top_id, pair->overlay, directory, i,
-            speed, i, i);
-    }
-    active = pair_create_image(pair, "s", "active", "active", i);
-    hidden = pair_create_image(pair, "s", "hidden", "hidden", i);
-    parent_file = pair_image_file(pair, "parent", "", parent);
-    active_file = pair_image_file(pair, "active", "file.", active);
-    hidden_file = pair_image_file(pair, "hidden", "file.backing.", hidden);
-    return g_strdup_printf(
-        "-drive if=none,id=parent%d,%s,driver=%s "
-        "-drive if=none,id=childs%d,driver=replication,mode=secondary,"
-        "top-id=%s%s,file.driver=qcow2,%s,"
-        "file.backing.driver=qcow2,%s,"
-        "file.backing.backing=parent%d "
-        "-drive if=ide,id=colo-disk%d," QUORUM ",children.0=childs%d",
-        i, parent_file, format(pair), i, top_id, speed, active_file, hidden_file,
-        i, i, i);
+    return (pair->overlay ? pair_overlay_drive : pair_images_drive)(
+        pair, parent, top_id, speed, i);
 }
 
 void colo_pair_add_secondary(ColoPair *pair, const char *extra)
@@ -189,15 +256,17 @@ void colo_pair_add_secondary(ColoPair *pair, const char *extra)
     int i;
 
     g_assert(!pair->s);
-    for (i = 0; i < disks(pair); i++) {
+    for (i = 0; i < colo_pair_disks(pair); i++) {
         g_autofree char *drive = pair_secondary_drive(pair, i);
 
         g_string_append_printf(drives, " %s", drive);
     }
     args = g_strdup_printf(
         "-machine %s " COLO_GUEST_ARGS " -bios %s/bios -incoming unix:%s "
-        "%s %s", pair->machine, pair->dir, incoming, drives->str, extra);
+        "-object iothread,id=io0 %s %s", pair->machine, pair->dir, incoming,
+        drives->str, extra);
     pair->s = colo_side_start(name, pair->dir, args);
+    pair_move_disks(pair, pair->s);
     if (pair->disk) {
         pair_start_nbd(pair);
     }
@@ -230,7 +299,7 @@ void colo_pair_connect_disk(ColoPair *pair)
 {
     int i;
 
-    for (i = 0; i < disks(pair); i++) {
+    for (i = 0; i < colo_pair_disks(pair); i++) {
         g_autofree char *client = pair_client(pair, i);
         g_autofree char *node = g_strdup_printf("replication%d", i);
         g_autofree char *disk = g_strdup_printf("colo-disk%d", i);
@@ -333,7 +402,7 @@ void colo_pair_fail_over_to_primary(ColoPair *pair)
 
     colo_side_kill(pair->s);
     pair->s = NULL;
-    for (i = 0; i < disks(pair); i++) {
+    for (i = 0; i < colo_pair_disks(pair); i++) {
         g_autofree char *disk = g_strdup_printf("colo-disk%d", i);
 
         colo_side_ok(pair->p, "{'execute': 'x-blockdev-change', 'arguments': "
@@ -381,7 +450,7 @@ void colo_pair_resync(ColoPair *pair)
 {
     int i;
 
-    for (i = 0; i < disks(pair); i++) {
+    for (i = 0; i < colo_pair_disks(pair); i++) {
         pair_resync_disk(pair, i);
     }
 }

@@ -20,9 +20,9 @@
 /* Checkpoint delay with which only colo_pair_request_checkpoint() makes any */
 #define COLO_NO_TIMER (3600 * 1000)
 
-/* qcow2 unless said; each is used in the same way */
+/* qcow2 unless said, of three the second is raw; each is used in the same way */
 typedef enum {
-    COLO_NO_DISK, COLO_DISK, COLO_RAW_DISK, COLO_TWO_DISKS
+    COLO_NO_DISK, COLO_DISK, COLO_RAW_DISK, COLO_THREE_DISKS
 } ColoPairDisk;
 
 typedef struct ColoPair {
@@ -43,13 +43,20 @@ typedef struct ColoPair {
     const char *client;     /* a rule of blkdebug for P's NBD client, or NULL */
     const char *merge_speed;    /* of S, or NULL */
     int64_t excess;         /* so much larger is S's disk */
-    int at;                 /* which disk to write to and to look at: 0, 1 */
+    const char *aio;        /* of the disks, not cached by the host; or NULL */
+    const char *iothread;   /* whose disks are in one, of "ps"; or NULL.  Set, */
+                            /* there are no devices, only the disks */
+    int at;                 /* which disk to write to and to look at, from 0 */
     int lives;              /* secondaries so far, part of their file names */
 } ColoPair;
 
 /* A primary that runs alone; @delay_ms is for later */
 ColoPair *colo_pair_new(const char *machine, ColoPairDisk disk,
                         int64_t delay_ms);
+/* The same in steps: set how the disks are used in between. */
+ColoPair *colo_pair_plan(const char *machine, ColoPairDisk disk,
+                         int64_t delay_ms);
+void colo_pair_add_primary(ColoPair *pair);
 
 /* Both sides, replicating; machine type pc */
 ColoPair *colo_pair_start(ColoPairDisk disk, int64_t delay_ms);
@@ -75,6 +82,9 @@ void colo_pair_checkpoints(ColoPair *pair, unsigned n);
 
 /* Cause a checkpoint and wait for its end; wants COLO_NO_TIMER. */
 void colo_pair_request_checkpoint(ColoPair *pair);
+
+/* How many disks each of the two has */
+int colo_pair_disks(ColoPair *pair);
 
 /* Where the secondary's NBD server listens; its export is "parent0". */
 char *colo_pair_nbd_socket(ColoPair *pair);

@@ -359,18 +359,57 @@ static void test_large_epoch(void)
 
     asked = 0;
     replication_set_asked(ask);
-    for (i = 0; i < 300; i++) {
+    for (i = 0; i < 150; i++) {
         g_assert_cmpint(write_value(blk, i % 8 * MiB, 1 * MiB, i, 0), ==, 0);
-        g_assert_cmpint(asked, ==, i >= 252);   /* 256 MiB, 16 KiB each */
+        g_assert_cmpint(asked, ==, i >= 126);   /* 128 MiB, 16 KiB each */
     }
     replication_do_checkpoint_all(&error_abort);
-    for (i = 0; i < 252; i++) {
+    for (i = 0; i < 126; i++) {
         g_assert_cmpint(write_value(blk, i % 8 * MiB, 1 * MiB, i, 0), ==, 0);
     }
     g_assert_cmpint(asked, ==, 1);
     g_assert_cmpint(write_value(blk, 0, 1 * MiB, 1, 0), ==, 0);
     g_assert_cmpint(asked, ==, 2);
     replication_set_asked(NULL);
+    blk_unref(blk);
+}
+
+/*
+ * What is small is held back for what may come: a flush becomes a part of the
+ * write, without that it goes soon; and a checkpoint doesn't wait for either.
+ */
+static void test_held(void)
+{
+    BlockBackend *blk = open_with_timeout(600 * 1000);
+    const FaultLog *log = fault_log("remote");
+
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    replication_do_checkpoint_all(&error_abort);
+    g_assert_cmpint(write_value(blk, 0, 4096, 0xa1, 0), ==, 0);
+    g_assert_cmpstr(log->order, ==, "f");
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    await_order(log, "fw");
+    g_assert_cmpint(log->fua, ==, 1);
+    replication_get_error_all(&error_abort);
+
+    g_assert_cmpint(write_value(blk, 4096, 4096, 0xa2, 0), ==, 0);
+    g_assert_cmpint(stats().queued_bytes, ==, 4096);
+    await_order(log, "fww");
+    g_assert_cmpint(write_value(blk, 8192, 4096, 0xa3, 0), ==, 0);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    await_order(log, "fwwwf");
+    g_assert_cmpint(log->fua, ==, 1);
+
+    g_assert_cmpint(write_value(blk, 0, 4096, 0xa4, 0), ==, 0);
+    replication_defer_flushes_all(true);
+    g_assert_cmpstr(log->order, ==, "fwwwfw");
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    replication_do_checkpoint_all(&error_abort);
+    replication_defer_flushes_all(false);
+    replication_do_checkpoint_all(&error_abort);
+    g_assert_cmpstr(log->order, ==, "fwwwfwf");
+    g_assert_cmpint(on_disk(0), ==, 0xa4);
+    g_assert_cmpint(on_disk(4096), ==, 0xa2);
     blk_unref(blk);
 }
 
@@ -524,6 +563,19 @@ static void test_silent_close(void)
     blk_unref(blk);
     g_assert_null(bdrv_find_node("replication0"));
     g_assert_cmpint(now_ms() - begin, <, TIMEOUT_MS + SLACK_MS);
+}
+
+/* All was answered but the last flush; after the failover nobody asks for it */
+static void test_silent_idle(void)
+{
+    BlockBackend *blk = open_primary();
+
+    g_assert_cmpint(write_value(blk, 0, 4096, 0x9a, 0), ==, 0);
+    replication_do_checkpoint_all(&error_abort);
+    fault_hang("remote", true);
+    replication_stop_all(true, &error_abort);
+    blk_unref(blk);
+    g_assert_null(bdrv_find_node("replication0"));
 }
 
 /* A failover gives the peer up at once, without waiting for the time-out */
@@ -737,6 +789,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/colo/disk/primary/defer/stopped",
                          GINT_TO_POINTER(true), test_defer_end);
     g_test_add_func("/colo/disk/primary/large-epoch", test_large_epoch);
+    g_test_add_func("/colo/disk/primary/held", test_held);
     g_test_add_func("/colo/disk/primary/order", test_order);
     for (op = FAULT_WRITE; op < FAULT_OPS; op++) {
         g_autofree char *eio =
@@ -752,6 +805,7 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/disk/primary/silent/full", test_silent_full);
     g_test_add_func("/colo/disk/primary/silent/close", test_silent_close);
     g_test_add_func("/colo/disk/primary/silent/failover", test_silent_failover);
+    g_test_add_func("/colo/disk/primary/silent/idle", test_silent_idle);
     g_test_add_func("/colo/disk/primary/silent/hurry", test_silent_hurry);
     g_test_add_func("/colo/disk/primary/early/sent", test_early);
     g_test_add_func("/colo/disk/primary/early/fault", test_early_fault);

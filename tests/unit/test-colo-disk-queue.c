@@ -202,6 +202,71 @@ static void test_defer_fua(void)
     finish(f);
 }
 
+/* A flush for one write alone goes with that, and is in its place like one. */
+static void test_with_write(void)
+{
+    Fixture *f = fixture(true, "f");
+
+    expect_start(f, "f");
+    add(f, "w");
+    g_assert(repl_queue_flush_with_write(&f->queue));
+    g_assert(QTAILQ_LAST(&f->queue.requests)->flags & BDRV_REQ_FUA);
+    add(f, "W");
+    g_assert(repl_queue_flush_with_write(&f->queue));
+    expect_start(f, "");
+    end_oldest(f);
+    expect_start(f, "w");
+    g_assert(!repl_queue_is_short(&f->queue));
+    end_oldest(f);
+    expect_start(f, "W");
+    finish(f);
+}
+
+/* There are others, of the queue or before; it has started; in vain: no */
+static void test_with_write_not(void)
+{
+    Fixture *f = fixture(true, "w");
+
+    g_assert(!repl_queue_flush_with_write(&f->queue));
+    add(f, "fwW");
+    g_assert(!repl_queue_flush_with_write(&f->queue));
+    finish(f);
+
+    f = fixture(true, "f");
+    expect_start(f, "f");
+    end_oldest(f);
+    g_assert(!repl_queue_flush_with_write(&f->queue));
+    add(f, "w");
+    expect_start(f, "w");
+    g_assert(!repl_queue_flush_with_write(&f->queue));
+    end_oldest(f);
+    add(f, "W");
+    g_assert(!repl_queue_flush_with_write(&f->queue));
+    finish(f);
+
+    f = fixture(false, "fw");
+    g_assert(!repl_queue_flush_with_write(&f->queue));
+    finish(f);
+}
+
+/* Deferred it is owed as any other, and what it was for is flushed by that. */
+static void test_with_write_defer(void)
+{
+    Fixture *f = fixture(true, "fw");
+
+    expect_start(f, "f");
+    g_assert(repl_queue_flush_with_write(&f->queue));
+    g_assert_cmpuint(defer(f), ==, 0);
+    g_assert(f->owed);
+    expect_start(f, "w");
+    g_assert(!(QTAILQ_LAST(&f->queue.requests)->flags & BDRV_REQ_FUA));
+    add(f, "W");
+    g_assert(!repl_queue_flush_with_write(&f->queue));
+    repl_queue_resume(&f->queue);
+    g_assert(!repl_queue_flush_with_write(&f->queue));
+    finish(f);
+}
+
 static void test_nothing_owed(void)
 {
     Fixture *f = fixture(true, "fw");
@@ -252,6 +317,10 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/disk/queue/defer/started", test_defer_started);
     g_test_add_func("/colo/disk/queue/defer/fua", test_defer_fua);
     g_test_add_func("/colo/disk/queue/defer/nothing", test_nothing_owed);
+    g_test_add_func("/colo/disk/queue/with-write/do", test_with_write);
+    g_test_add_func("/colo/disk/queue/with-write/not", test_with_write_not);
+    g_test_add_func("/colo/disk/queue/with-write/defer",
+                    test_with_write_defer);
     g_test_add_func("/colo/disk/queue/room", test_room);
     return g_test_run();
 }

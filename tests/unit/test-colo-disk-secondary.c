@@ -474,6 +474,30 @@ static void test_merge_flush(const void *opaque)
     close_pair();
 }
 
+/* A write that is to be durable at once is so only with all that was before */
+static void test_merge_fua(const void *opaque)
+{
+    QDict *options;
+    uint8_t buffer[512];
+
+    make_images(SIZE);
+    open_parent();
+    options = secondary_options(GPOINTER_TO_INT(opaque), "childs0");
+    qdict_put_str(options, "merge-speed", "64K");
+    guest = blk_new_open(NULL, NULL, options, BDRV_O_RDWR, &error_abort);
+    replication_start_all(REPLICATION_MODE_SECONDARY, &error_abort);
+    g_assert_cmpint(put(guest, 0, SIZE, 0x22), ==, 0);
+    replication_stop_all(true, &error_abort);
+    memset(buffer, 0x23, sizeof(buffer));
+    g_assert_cmpint(blk_pwrite(guest, 0, 512, buffer, 0), ==, 0);
+    g_assert_cmpint(stats().stage, ==, REPLICATION_STAGE_MERGING);
+    g_assert_cmpint(blk_pwrite(guest, 512, 512, buffer, BDRV_REQ_FUA), ==, 0);
+    g_assert_cmpint(stats().stage, ==, REPLICATION_STAGE_DONE);
+    on_disk(0, 1024, 0x23);
+    on_disk(1024, SIZE - 1024, 0x22);
+    close_pair();
+}
+
 /*
  * The merge ends while everything is drained, as another disk may have it: the
  * graph changes afterwards only, and the disk goes on.
@@ -623,6 +647,7 @@ int main(int argc, char **argv)
         { "close", test_close },
         { "stop", test_stop },
         { "merge-flush", test_merge_flush },
+        { "merge-fua", test_merge_fua },
         { "merged-drained", test_merged_drained },
     }, faults[] = {
         { "hold", test_hold_fault },
