@@ -654,7 +654,7 @@ static void test_in_before_guest(void)
 {
     in_new(NET_FILTER_DIRECTION_TX);
     run_state = RUN_STATE_INMIGRATE;
-    set_running(false);
+    running = false;
     peer_send("a");
     peer_send("b");
     wait_for(stat_get("in-dropped") == 2, "two frames dropped");
@@ -663,7 +663,7 @@ static void test_in_before_guest(void)
     expect_passed("");
     checkpoint(1);
     run_state = RUN_STATE_RUNNING;
-    set_running(true);
+    running = true;
     qemu_notify_event();
     expect_passed("guest:c ");
     filter_end();
