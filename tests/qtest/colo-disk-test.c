@@ -131,6 +131,31 @@ static void breakpoint(ColoPair *pair, const char *command)
     colo_side_hmp(pair->s, "qemu-io parent0 \"%s\"", command);
 }
 
+static int64_t epoch(ColoSide *side)
+{
+    QDict *colo = colo_side_get(side, "{'execute': 'query-colo'}");
+    int64_t epoch = qdict_get_int(colo, "epoch");
+
+    qobject_unref(colo);
+    return epoch;
+}
+
+/*
+ * RESUME comes before the secondary says that it runs, and a primary that has
+ * not heard it begins no other checkpoint.
+ */
+static void await_secondary_running(ColoPair *pair)
+{
+    int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
+
+    while (epoch(pair->s) != epoch(pair->p)) {
+        if (g_get_monotonic_time() > end) {
+            colo_fail("the secondary does not say that it runs");
+        }
+        g_usleep(1000);
+    }
+}
+
 /*
  * A commit needs the writes to the secondary's disk, not the flush behind them,
  * which here does not end before the test lets it.
@@ -146,6 +171,7 @@ static void test_flush(void)
     colo_pair_add_secondary(pair, "");
     colo_pair_replicate(pair);
     colo_pair_request_checkpoint(pair);
+    await_secondary_running(pair);
     stops = colo_side_count(pair->p, "STOP");
     resumes = colo_side_count(pair->p, "RESUME");
     breakpoint(pair, "break flush_to_os flush");
