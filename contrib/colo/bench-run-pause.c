@@ -24,6 +24,8 @@
 /* The longest pause that is waited for, and how often it is looked at */
 #define PAUSE_S 30
 #define POLL_S 0.005
+/* Until the guest has certainly had a CPU again */
+#define AFTER_S 0.05
 /* Where the background disk load writes */
 #define DISK_LOAD "disk-load 4096 8192 196608"
 /* For the hold no timer shall come in between. */
@@ -191,7 +193,9 @@ static bool watch(BenchRun *run, const PauseLoad *load, Error **errp)
     ok = bench_guest_sleep(run->guest, SETTLE_S, errp);
     from = bench_guest_pauses(run->guest)->spans->len;
     ok = ok && bench_guest_sleep(run->guest, seconds, errp) &&
-         end_of_pause(run, errp);
+         end_of_pause(run, errp) &&
+         /* A gap is one once the guest has counted again. */
+         bench_guest_sleep(run->guest, AFTER_S, errp);
     bench_work_stop(work);
     ticked = bench_work_finish(work, ok ? errp : NULL);
     return ok && ticked &&
