@@ -46,7 +46,8 @@ static void ahead_find_used(ColoAhead *a)
 {
     size_t chunk;
 
-    for (chunk = 0; chunk < a->reserve.chunks; chunk++) {
+    for (chunk = 0; chunk < a->reserve.chunks && !qatomic_read(&a->quit);
+         chunk++) {
         if (colo_ram_is_used(a->mem + chunk * CHUNK_BYTES,
                              chunk_size(a, chunk))) {
             QEMU_LOCK_GUARD(&a->lock);
