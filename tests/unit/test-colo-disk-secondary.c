@@ -423,25 +423,32 @@ static void coroutine_fn flush_entry(void *opaque)
     f->ret = blk_co_flush(guest);
 }
 
+/* A guest that has written all of its disk, which would take long to merge */
+static void open_slow_merge(Kind kind)
+{
+    QDict *options;
+
+    make_images(SIZE);
+    open_parent();
+    options = secondary_options(kind, "childs0");
+    qdict_put_str(options, "merge-speed", "64K");
+    guest = blk_new_open(NULL, NULL, options, BDRV_O_RDWR, &error_abort);
+    replication_start_all(REPLICATION_MODE_SECONDARY, &error_abort);
+    g_assert_cmpint(put(guest, 0, SIZE, 0x22), ==, 0);
+}
+
 /*
  * The merge is slow, by its limit of speed; a flush is not, and brings down many
  * clusters at a time.  Nothing else of the guest waits for it.
  */
 static void test_merge_flush(const void *opaque)
 {
-    QDict *options;
     Flush f = { .ret = -EINPROGRESS };
     int64_t begin = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
     const FaultLog *log;
     unsigned before;
 
-    make_images(SIZE);
-    open_parent();
-    options = secondary_options(GPOINTER_TO_INT(opaque), "childs0");
-    qdict_put_str(options, "merge-speed", "64K");
-    guest = blk_new_open(NULL, NULL, options, BDRV_O_RDWR, &error_abort);
-    replication_start_all(REPLICATION_MODE_SECONDARY, &error_abort);
-    g_assert_cmpint(put(guest, 0, SIZE, 0x22), ==, 0);
+    open_slow_merge(GPOINTER_TO_INT(opaque));
     log = fault_log("parent");
     before = log->count[FAULT_WRITE];
     replication_stop_all(true, &error_abort);
@@ -477,16 +484,9 @@ static void test_merge_flush(const void *opaque)
 /* A write that is to be durable at once is so only with all that was before */
 static void test_merge_fua(const void *opaque)
 {
-    QDict *options;
     uint8_t buffer[512];
 
-    make_images(SIZE);
-    open_parent();
-    options = secondary_options(GPOINTER_TO_INT(opaque), "childs0");
-    qdict_put_str(options, "merge-speed", "64K");
-    guest = blk_new_open(NULL, NULL, options, BDRV_O_RDWR, &error_abort);
-    replication_start_all(REPLICATION_MODE_SECONDARY, &error_abort);
-    g_assert_cmpint(put(guest, 0, SIZE, 0x22), ==, 0);
+    open_slow_merge(GPOINTER_TO_INT(opaque));
     replication_stop_all(true, &error_abort);
     memset(buffer, 0x23, sizeof(buffer));
     g_assert_cmpint(blk_pwrite(guest, 0, 512, buffer, 0), ==, 0);
