@@ -145,7 +145,9 @@ static void vm_event(void *opaque, const char *name, QDict *data,
         pair_stopped(run->pair, node->index);
     } else if (g_str_equal(name, "RESUME")) {
         pair_resumed(run->pair, node->index, run_now());
-    } else if (g_str_equal(name, "COLO_EXIT")) {
+    } else if (g_str_equal(name, "COLO_LOST") ||
+               g_str_equal(name, "COLO_EXIT")) {
+        /* QEMU's own has only the second, which knows less */
         const char *reason = data ? qdict_get_try_str(data, "reason") : NULL;
 
         pair_colo_exit(run->pair, node->index, reason ?: "no reason given",

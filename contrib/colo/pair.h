@@ -108,7 +108,7 @@ void pair_migration(Pair *pair, int node, const char *status, int64_t passes,
  */
 void pair_stopped(Pair *pair, int node);
 void pair_resumed(Pair *pair, int node, int64_t now);
-/* A COLO_EXIT event of @node with @reason. */
+/* A COLO_LOST or COLO_EXIT event of @node; the first @reason counts. */
 void pair_colo_exit(Pair *pair, int node, const char *reason, int64_t now);
 /* The disk resync, or the migration of RAM, has moved on. */
 void pair_progress(Pair *pair, int64_t now);
