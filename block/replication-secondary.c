@@ -395,6 +395,23 @@ void repl_secondary_stop(BDRVReplicationState *s, bool failover)
     repl_merge_start(s);
 }
 
+/*
+ * What @bs holds is worthless, and nobody else has it: closing it must not make
+ * the main loop wait until the last of it is on the disk.
+ */
+static void dont_flush(BlockDriverState *bs)
+{
+    BdrvChild *child;
+
+    if (bs->refcnt > 1) {
+        return;
+    }
+    bs->open_flags |= BDRV_O_NO_FLUSH;
+    QLIST_FOREACH(child, &bs->children, next) {
+        dont_flush(child->bs);
+    }
+}
+
 static void release_images(void *opaque)
 {
     BlockDriverState *bs = opaque;
@@ -413,6 +430,10 @@ static void release_images(void *opaque)
     }
     /* A read may still be on its way from a store */
     bdrv_drained_begin(bs);
+    if (sec->hidden) {
+        dont_flush(bs->file->bs);
+        dont_flush(sec->hidden->bs);
+    }
     if (sec->hidden &&
         bdrv_replace_child_bs(bs->file, sec->parent->bs, NULL) >= 0) {
         detach(s, &sec->hidden);
