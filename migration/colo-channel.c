@@ -27,6 +27,7 @@ struct ColoChannel {
     GByteArray *backlog;        /* written, from @backlog_sent on not sent */
     size_t backlog_sent;
     bool discard;
+    bool awake;                 /* watch before a wait */
     bool silent;                /* a read has waited in vain; it is over */
     Stat64 sent;
     Stat64 received;
@@ -70,6 +71,28 @@ static void enter_rcu(unsigned depth)
     while (depth--) {
         rcu_read_lock();
     }
+}
+
+void colo_channel_set_awake(ColoChannel *c, bool awake)
+{
+    c->awake = awake;
+}
+
+/* As qemu_poll_ns(); another thread that wants this CPU has it in between */
+static int wait_for_events(ColoChannel *c, GPollFD *pfd, guint n, int64_t ns)
+{
+    int64_t now = get_clock(), end = now + MIN(ns, COLO_AWAKE_NS);
+
+    while (c->awake && now < end) {
+        int ret = qemu_poll_ns(pfd, n, 0);
+
+        if (ret) {
+            return ret;
+        }
+        g_thread_yield();
+        now = get_clock();
+    }
+    return qemu_poll_ns(pfd, n, ns);
 }
 
 static size_t backlog_size(ColoChannel *c)
@@ -243,7 +266,7 @@ static ssize_t colo_channel_readv(QIOChannel *ioc, const struct iovec *iov,
         }
         assert(!qemu_mutex_iothread_locked());
         depth = leave_rcu();
-        ret = qemu_poll_ns(&pfd, 1, timeout_ns());
+        ret = wait_for_events(c, &pfd, 1, timeout_ns());
         enter_rcu(depth);
         if (ret == 0) {
             c->silent = true;
@@ -263,7 +286,7 @@ unsigned colo_channel_wait(ColoChannel *c, int64_t ns)
     unsigned seen = 0;
 
     assert(!qemu_mutex_iothread_locked());
-    qemu_poll_ns(pfd, ARRAY_SIZE(pfd), ns);
+    wait_for_events(c, pfd, ARRAY_SIZE(pfd), ns);
     if (pfd[0].revents) {
         seen |= COLO_WAIT_READABLE;
     }

@@ -34,6 +34,8 @@ OBJECT_DECLARE_SIMPLE_TYPE(ColoChannel, COLO_CHANNEL)
 
 #define COLO_PEER_TIMEOUT_DEFAULT_MS 20000
 
+#define COLO_AWAKE_NS (2 * 1000 * 1000LL)
+
 /* What colo_channel_wait() saw; several may be there */
 typedef enum {
     COLO_WAIT_READABLE = 1,
@@ -59,6 +61,14 @@ void colo_channel_set_discard(ColoChannel *c, bool discard);
 /* Read what is there: its size, 0 when nothing is, -1 on error or at the end */
 ssize_t colo_channel_try_read(ColoChannel *c, void *buf, size_t size,
                               Error **errp);
+
+/*
+ * Whether a wait for the peer, from now on, watches the connection for up to
+ * COLO_AWAKE_NS before it lets the thread sleep.  For the few moments in which a
+ * guest stands still and the peer is known to be at work: a CPU that has
+ * fallen asleep takes longer to come back than most answers do.
+ */
+void colo_channel_set_awake(ColoChannel *c, bool awake);
 
 /* Wait for something to read or a kick, up to @timeout_ns; not with the BQL. */
 unsigned colo_channel_wait(ColoChannel *c, int64_t timeout_ns);

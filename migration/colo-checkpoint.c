@@ -97,6 +97,8 @@ static bool stop_and_gather(Primary *p, int64_t *since, Error **errp)
 /* The rest of it towards the secondary, and its consent; without the BQL */
 static bool commit(Primary *p, uint16_t flags, int64_t *since, Error **errp)
 {
+    bool ok;
+
     if (p->devices->usage > COLO_DEVICES_MAX) {
         error_setg(errp, "the state of the devices is too large: %zu bytes",
                    p->devices->usage);
@@ -108,7 +110,10 @@ static bool commit(Primary *p, uint16_t flags, int64_t *since, Error **errp)
         return false;
     }
     colo_stats_lap(COLO_PHASE_MEMORY, since);
-    if (!colo_talk_await_commit(&p->talk, errp)) {
+    colo_channel_set_awake(p->talk.link.channel, true);
+    ok = colo_talk_await_commit(&p->talk, errp);
+    colo_channel_set_awake(p->talk.link.channel, false);
+    if (!ok) {
         return false;
     }
     colo_stats_lap(COLO_PHASE_COMMIT, since);

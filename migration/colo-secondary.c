@@ -307,6 +307,7 @@ static bool take_over_checkpoint(Secondary *s, Error **errp)
         Error **load_errp = told ? errp : NULL;
         bool written;
 
+        colo_channel_set_awake(s->link.channel, false);
         /* If P is on this CPU, too: its guest stands still, ours can wait. */
         g_thread_yield();
         written = colo_ram_write_back(load_errp);
@@ -357,6 +358,7 @@ static bool handle(Secondary *s, const ColoMsg *msg, Error **errp)
         qemu_mutex_lock_iothread();
         ok = stop_guest(s, errp);
         qemu_mutex_unlock_iothread();
+        colo_channel_set_awake(s->link.channel, true);
         return ok;
     case COLO_MSG_DEVICES:
         ok = receive_devices(s, msg, errp) && take_over_checkpoint(s, errp);
