@@ -17,6 +17,9 @@
 
 #include "colo-side.h"
 
+/* How long a pair may last, from its plan on: then its test ends by SIGALRM */
+#define COLO_PAIR_SECONDS 240
+
 /* Checkpoint delay with which only colo_pair_request_checkpoint() makes any */
 #define COLO_NO_TIMER (3600 * 1000)
 
@@ -70,7 +73,9 @@ int colo_pair_free_port(void);
 void colo_pair_add_secondary(ColoPair *pair, const char *args);
 /* ... connect the disk to it, and migrate until both guests run in COLO. */
 void colo_pair_replicate(ColoPair *pair);
-/* The parts of that; waits for nothing */
+/* Both of these: a lone primary gets its secondary. */
+void colo_pair_protect(ColoPair *pair);
+/* The parts of colo_pair_replicate(); waits for nothing */
 void colo_pair_connect_disk(ColoPair *pair);
 void colo_pair_migrate(ColoPair *pair);
 
