@@ -1,8 +1,11 @@
 /*
  * The parts of the replication driver, and what they share
  *
- *   replication.c            the BlockDriver: options, children, the role's part
- *   replication-primary.c    P: what the guest writes, to the secondary
+ *   replication.c            the BlockDriver: children, the role's part
+ *   replication-options.c    its options
+ *   replication-primary.c    P: accept what the guest writes; the secondary is lost
+ *   replication-send.c       P: to the secondary, within a time
+ *   replication-flush.c      P: flushes that are owed there
  *   replication-queue.c      (pure) P: in what order, and how much at once
  *   replication-secondary.c  S: start, what the guest sees, commit, failover
  *   replication-hold.c       S: the filter on the parent disk, first-touch copy
@@ -30,6 +33,9 @@
 #include "block/replication-map.h"
 #include "block/replication-queue.h"
 #include "block/replication-state.h"
+
+#define REPL_OPT_MODE       "mode"
+#define REPL_OPT_TOP_ID     "top-id"
 
 typedef struct ReplStore ReplStore;
 typedef struct ReplPrimary ReplPrimary;
@@ -73,6 +79,9 @@ typedef struct BDRVReplicationState {
     ReplSecondary sec;          /* REPL_SECONDARY only */
 } BDRVReplicationState;
 
+/* Sets up the role's part; false: nothing of it is left. */
+bool repl_open_options(BDRVReplicationState *s, QDict *options, Error **errp);
+
 /*
  * primary: accept a request for the secondary.  Returns 0 once it is queued,
  * with the data copied; waits while the queue is full, at most the time-out.
@@ -95,7 +104,7 @@ void repl_primary_start(BDRVReplicationState *s, Error **errp);
 void repl_primary_settle(BDRVReplicationState *s);
 /*
  * From now on, or no longer, the guest's flushes are answered and owed, and
- * there is less room in the queue; see replication-primary.c.
+ * there is less room in the queue; see replication-flush.c.
  */
 void repl_primary_defer(BDRVReplicationState *s, bool deferring);
 /* Will the queue, with flushes deferred, be empty soon? */
