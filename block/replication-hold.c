@@ -38,6 +38,7 @@
 #include "block/replication-int.h"
 
 #define DRAIN_MS    700     /* QMP is to answer within a second */
+#define KEEP_BYTES  (8 * REPL_CLUSTER)      /* copied at once */
 
 typedef struct HoldState {
     BDRVReplicationState *owner;    /* NULL: on its way in or out */
@@ -48,36 +49,64 @@ typedef struct HoldState {
 
 bool (*repl_cut_exports)(BlockDriverState *bs);
 
-/* Copy one run, which lies inside one cluster */
+/* How much of it, cluster by cluster, is zeroes; or is not, if none is */
+static int64_t alike(const char *buffer, int64_t offset, int64_t bytes,
+                     bool *zero)
+{
+    int64_t n = repl_in_cluster(offset, bytes);
+
+    *zero = buffer_is_zero(buffer, n);
+    while (n < bytes) {
+        int64_t more = repl_in_cluster(offset + n, bytes - n);
+
+        if (buffer_is_zero(buffer + n, more) != *zero) {
+            break;
+        }
+        n += more;
+    }
+    return n;
+}
+
+/* Copy one run, which may span clusters */
 static int coroutine_fn keep_run(BDRVReplicationState *s, int64_t offset,
-                                 int64_t bytes, void *buffer)
+                                 int64_t bytes, char *buffer)
 {
     ReplSecondary *sec = &s->sec;
-    ReplStore *store = sec->store[REPL_HELD];
     QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, buffer, bytes);
-    bool zero;
-    int64_t slot;
-    int ret;
+    int64_t done = 0;
+    int ret = bdrv_co_preadv(sec->parent, offset, bytes, &qiov, 0);
 
-    ret = bdrv_co_preadv(sec->parent, offset, bytes, &qiov, 0);
-    if (ret < 0) {
-        return ret;
-    }
-    zero = buffer_is_zero(buffer, bytes);
-    if (!zero) {
-        slot = repl_map_slot(sec->map, REPL_HELD, offset,
-                             repl_store_slots(store));
-        if (slot < 0) {
-            return slot;
+    while (ret >= 0 && done < bytes) {
+        bool zero;
+        int64_t n = alike(buffer + done, offset + done, bytes - done, &zero);
+
+        ret = zero ? repl_map_set(sec->map, REPL_HELD, true, offset + done, n)
+                   : repl_overlay_write(sec, REPL_HELD, offset + done, n, &qiov,
+                                        done);
+        if (ret >= 0) {
+            sec->copied_bytes += n;
         }
-        ret = repl_store_write(store, slot, offset % REPL_CLUSTER, bytes,
-                               &qiov, 0);
-        if (ret < 0) {
-            return ret;
-        }
+        done += n;
     }
-    sec->copied_bytes += bytes;
-    return repl_map_set(sec->map, REPL_HELD, zero, offset, bytes);
+    return ret;
+}
+
+/* The first run that is not held, KEEP_BYTES at most; or -1 */
+static int64_t next_run(ReplMap *map, int64_t offset, int64_t *bytes)
+{
+    int64_t end = offset + *bytes;
+    int64_t run = repl_map_unheld(map, offset, bytes);
+
+    while (run >= 0 && run + *bytes < end) {
+        int64_t more = end - run - *bytes;
+
+        if (repl_map_unheld(map, run + *bytes, &more) != run + *bytes ||
+            *bytes + more > KEEP_BYTES) {
+            break;
+        }
+        *bytes += more;
+    }
+    return run;
 }
 
 static int coroutine_fn keep(BDRVReplicationState *s, int64_t offset,
@@ -92,7 +121,7 @@ static int coroutine_fn keep(BDRVReplicationState *s, int64_t offset,
     if (repl_map_unheld(sec->map, offset, &n) < 0) {
         return 0;
     }
-    buffer = qemu_try_blockalign(s->bs, REPL_CLUSTER);
+    buffer = qemu_try_blockalign(s->bs, MIN(bytes, KEEP_BYTES));
     if (!buffer) {
         return -ENOMEM;
     }
@@ -104,7 +133,7 @@ static int coroutine_fn keep(BDRVReplicationState *s, int64_t offset,
         int64_t run;
 
         n = bytes;
-        run = repl_map_unheld(sec->map, offset, &n);
+        run = next_run(sec->map, offset, &n);
         if (run < 0) {
             break;
         }

@@ -11,6 +11,7 @@
  *   replication-hold.c       S: the filter on the parent disk, first-touch copy
  *   replication-export.c     S: cut the exports of the disk, in QEMU only
  *   replication-merge.c      S: overlays into the parent after failover
+ *   replication-overlay.c    S: a run of the disk into a layer
  *   replication-store.c      S: where overlay data lie: images, or RAM and a file
  *   replication-map.c        (pure) S: what is where
  *   replication-state.c      (pure) what may happen in which state
@@ -172,7 +173,18 @@ int coroutine_fn repl_parent_write(BDRVReplicationState *s,
                                    int64_t bytes, QEMUIOVector *qiov,
                                    size_t qiov_offset, BdrvRequestFlags flags);
 
-/* store: @slot and @offset in it, at most to the end of the slot; 0 or -errno */
+/*
+ * overlay: put what the secondary's guest has written, or old content, into its
+ * layer; then the map says so.  0 or -errno
+ */
+int coroutine_fn repl_overlay_write(ReplSecondary *sec, ReplStoreId id,
+                                    int64_t offset, int64_t bytes,
+                                    QEMUIOVector *qiov, size_t qiov_offset);
+
+/*
+ * store: @slot and @offset in it; 0 or -errno.  One reads at most to the end of
+ * the slot, and may write to those that follow it.
+ */
 ReplStore *repl_store_new_image(BdrvChild *child);
 ReplStore *repl_store_new_memory(ReplBudget *budget);
 void repl_store_free(ReplStore *store);

@@ -164,7 +164,7 @@ int coroutine_fn repl_primary_submit(BDRVReplicationState *s,
     }
     if (type == REPL_FLUSH && !p->owed &&
         repl_queue_flush_with_write(&p->queue)) {
-        repl_send_now(s);
+        repl_send_next(s);
         return ret;
     }
     r = g_new0(ReplRequest, 1);

@@ -51,8 +51,12 @@ bool repl_primary_accepts(BDRVReplicationState *s);
 
 /* Takes @r, which counts as one in flight of the node; starts nothing yet */
 void repl_send_add(BDRVReplicationState *s, ReplRequest *r);
-/* Start what may start: at once; or in HOLD_NS, if more may come to go with it */
+/*
+ * Start what may start: at once; when what runs now has returned, if it is much; or
+ * in HOLD_NS, if more may come to go with it
+ */
 void repl_send_now(BDRVReplicationState *s);
+void repl_send_next(BDRVReplicationState *s);
 void repl_send_soon(BDRVReplicationState *s);
 /* Frees one, or all that have not started. */
 void repl_send_drop(BDRVReplicationState *s, ReplRequest *r);

@@ -86,34 +86,6 @@ int coroutine_fn repl_secondary_read(BDRVReplicationState *s, int64_t offset,
     return 0;
 }
 
-static int coroutine_fn own_write(ReplSecondary *sec, int64_t offset,
-                                  int64_t bytes, QEMUIOVector *qiov,
-                                  size_t qiov_offset)
-{
-    ReplStore *store = sec->store[REPL_OWN];
-    uint64_t slots = repl_store_slots(store);
-
-    while (bytes) {
-        int64_t n = MIN(bytes, REPL_CLUSTER - offset % REPL_CLUSTER);
-        int64_t slot = repl_map_slot(sec->map, REPL_OWN, offset, slots);
-        int ret;
-
-        if (slot < 0) {
-            return slot;
-        }
-        ret = repl_store_write(store, slot, offset % REPL_CLUSTER, n, qiov,
-                               qiov_offset);
-        if (ret < 0) {
-            return ret;
-        }
-        repl_map_set(sec->map, REPL_OWN, false, offset, n);
-        offset += n;
-        qiov_offset += n;
-        bytes -= n;
-    }
-    return 0;
-}
-
 int coroutine_fn repl_secondary_write(BDRVReplicationState *s,
                                       ReplRequestType type, int64_t offset,
                                       int64_t bytes, QEMUIOVector *qiov,
@@ -124,7 +96,8 @@ int coroutine_fn repl_secondary_write(BDRVReplicationState *s,
     case REPL_RUNNING:
         switch (type) {
         case REPL_WRITE:
-            return own_write(&s->sec, offset, bytes, qiov, qiov_offset);
+            return repl_overlay_write(&s->sec, REPL_OWN, offset, bytes, qiov,
+                                      qiov_offset);
         case REPL_ZEROES:
             return repl_map_set(s->sec.map, REPL_OWN, true, offset, bytes);
         default:

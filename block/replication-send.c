@@ -2,9 +2,14 @@
  * The primary's part: what is queued goes to the secondary
  *
  * Nobody waits for a request but a commit, and each costs both hosts: to be
- * sent, to be woken up, to be answered.  So a small one is held back for HOLD_NS,
- * for others to go with it, or the flush behind it.  While a checkpoint is due
- * and in drained sections nothing is.
+ * sent, to be woken up, to be answered.  So one is held back for HOLD_NS, for
+ * others to go with it, or the flush behind it.  While a checkpoint is due and in
+ * drained sections nothing is.
+ *
+ * What is large takes the kernel a while to copy, and the main loop with the BQL is
+ * what the guest waits for when its own disk has answered.  So it is not sent from
+ * within a request of the guest, but by a timer after it, while the guest makes use
+ * of the answer.
  *
  * Bounds: a request that has not been answered within the time-out, counted from
  * its submission, ends it all: the connection is shut down (yank), what is queued
@@ -23,8 +28,9 @@
 
 #define DRAIN_GRACE_MS  100     /* see judge() */
 #define HOLD_NS         500000
-#define HOLD_BYTES      (64 * KiB)
+#define HOLD_BYTES      (512 * KiB)
 #define HOLD_REQUESTS   8
+#define LARGE_BYTES     (64 * KiB)
 
 void repl_send_wake(ReplPrimary *p)
 {
@@ -203,6 +209,17 @@ static void held_long_enough(void *opaque)
     aio_context_release(ctx);
 }
 
+void repl_send_next(BDRVReplicationState *s)
+{
+    ReplPrimary *p = s->primary;
+
+    if (p->drains || p->queue.deferring || p->queue.bytes < LARGE_BYTES) {
+        repl_send_now(s);
+    } else {
+        timer_mod(p->hold, repl_now_ns());
+    }
+}
+
 void repl_send_soon(BDRVReplicationState *s)
 {
     ReplPrimary *p = s->primary;
@@ -210,7 +227,7 @@ void repl_send_soon(BDRVReplicationState *s)
 
     if (p->drains || q->deferring || q->bytes >= HOLD_BYTES ||
         q->count - q->started >= HOLD_REQUESTS) {
-        repl_send_now(s);
+        repl_send_next(s);
     } else if (!timer_pending(p->hold)) {
         timer_mod(p->hold, repl_now_ns() + HOLD_NS);
     }

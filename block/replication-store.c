@@ -196,22 +196,38 @@ int coroutine_fn repl_store_read(ReplStore *store, uint32_t slot, int64_t offset
     return 0;
 }
 
-int coroutine_fn repl_store_write(ReplStore *store, uint32_t slot,
-                                  int64_t offset, int64_t bytes,
-                                  QEMUIOVector *qiov, size_t qiov_offset)
+static int coroutine_fn write_slot(ReplStore *store, uint32_t slot,
+                                   int64_t offset, int64_t bytes,
+                                   QEMUIOVector *qiov, size_t qiov_offset)
 {
-    char *buffer;
+    char *buffer = find_buffer(store, slot) ?: new_buffer(store, slot);
 
-    assert(offset + bytes <= REPL_CLUSTER);
-    if (store->child) {
-        return bdrv_co_pwritev_part(store->child,
-                                    slot * (int64_t)REPL_CLUSTER + offset,
-                                    bytes, qiov, qiov_offset, 0);
-    }
-    buffer = find_buffer(store, slot) ?: new_buffer(store, slot);
     if (!buffer) {
         return file_io(store, true, slot, offset, bytes, qiov, qiov_offset);
     }
     qemu_iovec_to_buf(qiov, qiov_offset, buffer + offset, bytes);
     return 0;
+}
+
+int coroutine_fn repl_store_write(ReplStore *store, uint32_t slot,
+                                  int64_t offset, int64_t bytes,
+                                  QEMUIOVector *qiov, size_t qiov_offset)
+{
+    int ret = 0;
+
+    assert(offset < REPL_CLUSTER);
+    if (store->child) {
+        return bdrv_co_pwritev_part(store->child,
+                                    slot * (int64_t)REPL_CLUSTER + offset,
+                                    bytes, qiov, qiov_offset, 0);
+    }
+    while (bytes && ret == 0) {
+        int64_t n = MIN(bytes, REPL_CLUSTER - offset);
+
+        ret = write_slot(store, slot++, offset, n, qiov, qiov_offset);
+        offset = 0;
+        qiov_offset += n;
+        bytes -= n;
+    }
+    return ret;
 }
