@@ -288,7 +288,8 @@ static char *pair_client(ColoPair *pair, int i)
     g_autofree char *server = pair->nbd_port ?
         g_strdup_printf("type=inet,%sserver.host=127.0.0.1,%sserver.port=%d",
                         below, below, pair->nbd_port) :
-        g_strdup_printf("type=unix,%sserver.path=%s", below, path);
+        g_strdup_printf("type=unix,%sserver.path=%s", below,
+                        pair->nbd_front ?: path);
     g_autofree char *rule = pair->client ?
         g_strdup_printf("file.driver=blkdebug,%s,", pair->client) : g_strdup("");
 

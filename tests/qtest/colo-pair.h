@@ -36,6 +36,7 @@ typedef struct ColoPair {
     const char *machine;    /* for "-machine" */
     ColoPairDisk disk;
     int nbd_port;           /* S's disk is at 127.0.0.1; 0: unix socket */
+    const char *nbd_front;  /* unix socket to which P's client connects; or NULL */
     const char *overlay;    /* S's overlay.limit; NULL: two images instead */
     const char *top_id;     /* what S takes for the guest's disk; NULL: right */
     int64_t delay_ms;       /* x-checkpoint-delay */
