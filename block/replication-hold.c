@@ -19,9 +19,10 @@
  * QMP nor a failover would get through.  So its connection is cut when it is the
  * only thing that a drained section still waits for after DRAIN_MS.
  *
- * QEMU's NBD server aborts when a client leaves whose disk is in an iothread.  So
- * the secondary's is kept in the main loop, by a BlockBackend that lets nobody
- * move it: a device with an iothread then does without.
+ * QEMU's NBD server aborts when a client leaves whose disk is in an iothread, and an
+ * incoming migration with COLO hangs on one there.  So the secondary's is kept in
+ * the main loop, by a BlockBackend that lets nobody move it, from when the
+ * node is opened: a device with an iothread then does without.
  *
  * Copyright (c) 2026 the qemu-colo developers
  *
@@ -303,6 +304,11 @@ static BlockDriver bdrv_replication_hold = {
     .is_filter                  = true,
     .filtered_child_is_backing  = true,
 };
+
+bool repl_hold_is(BlockDriverState *bs)
+{
+    return bs->drv == &bdrv_replication_hold;
+}
 
 BlockDriverState *repl_hold_insert(BDRVReplicationState *s,
                                    BlockDriverState *parent, Error **errp)

@@ -46,12 +46,14 @@ typedef struct ReplBudget {
     uint64_t limit, used;       /* bytes */
     bool exhausted;             /* once; see replication-store.c */
     char *directory;            /* NULL: no spilling */
+    int fd;                     /* of a file there, without a name; or -1 */
 } ReplBudget;
 
 typedef struct ReplSecondary {
     char *top_id;
     BlockDriverState *top;      /* what it was at the start; to compare only */
     bool in_memory;
+    BlockBackend *anchor;       /* until @hold has one: the same as that */
     ReplBudget budget;
     BdrvChild *hidden;          /* NULL if @in_memory */
     BdrvChild *parent;          /* the disk below the hold filter */
@@ -130,6 +132,8 @@ int coroutine_fn repl_secondary_write(BDRVReplicationState *s,
                                       size_t qiov_offset,
                                       BdrvRequestFlags flags);
 int coroutine_fn repl_secondary_flush(BDRVReplicationState *s);
+/* The options have been read.  If it fails, repl_secondary_close() is due. */
+bool repl_secondary_open(BDRVReplicationState *s, Error **errp);
 void repl_secondary_start(BDRVReplicationState *s, Error **errp);
 /* Does the chain above allow a commit? */
 void repl_secondary_prepare(BDRVReplicationState *s, Error **errp);
@@ -146,6 +150,7 @@ void repl_secondary_stats(BDRVReplicationState *s,
 BlockDriverState *repl_hold_insert(BDRVReplicationState *s,
                                    BlockDriverState *parent, Error **errp);
 void repl_hold_remove(BlockDriverState *hold);
+bool repl_hold_is(BlockDriverState *bs);
 
 /*
  * Shut down the NBD exports of @bs: true if there were any.  NULL in programs
@@ -181,12 +186,16 @@ int coroutine_fn repl_overlay_write(ReplSecondary *sec, ReplStoreId id,
                                     int64_t offset, int64_t bytes,
                                     QEMUIOVector *qiov, size_t qiov_offset);
 
+/* budget: @directory has been set, or is not to be; @fd is -1 */
+bool repl_budget_open(ReplBudget *budget, Error **errp);
+void repl_budget_close(ReplBudget *budget);
+
 /*
  * store: @slot and @offset in it; 0 or -errno.  One reads at most to the end of
  * the slot, and may write to those that follow it.
  */
 ReplStore *repl_store_new_image(BdrvChild *child);
-ReplStore *repl_store_new_memory(ReplBudget *budget);
+ReplStore *repl_store_new_memory(ReplBudget *budget, ReplStoreId id);
 void repl_store_free(ReplStore *store);
 uint64_t repl_store_slots(ReplStore *store);
 int coroutine_fn repl_store_read(ReplStore *store, uint32_t slot, int64_t offset,

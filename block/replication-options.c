@@ -109,6 +109,11 @@ static bool open_secondary(BDRVReplicationState *s, QemuOpts *opts,
     QLIST_INIT(&sec->holds);
     QLIST_INIT(&sec->merges);
     ratelimit_init(&sec->limit);
+    sec->budget.fd = -1;
+    if (!repl_secondary_open(s, errp)) {
+        repl_secondary_close(s);
+        return false;
+    }
     return true;
 }
 

@@ -113,19 +113,30 @@ static void test_iothread_survivor(void)
     colo_pair_free(pair);
 }
 
-/* The secondary's stays where QEMU's NBD server can serve it */
-static void test_iothread_secondary(void)
+static void refuses_to_move(ColoSide *side)
 {
-    ColoPair *pair = new_iothread("p", COLO_DISK);
     QDict *answer;
 
-    colo_pair_protect(pair);
-    answer = colo_side_try(pair->s, COLO_ANSWER_MS,
+    answer = colo_side_try(side, COLO_ANSWER_MS,
                            "{'execute': 'x-blockdev-set-iothread', 'arguments': "
                            "{'node-name': 'top0', 'iothread': 'io0', "
                            "'force': true}}");
     g_assert(answer && qdict_haskey(answer, "error"));
     qobject_unref(answer);
+}
+
+/*
+ * The secondary's stays where QEMU's NBD server can serve it, and an incoming
+ * migration bring it to life: from the start on
+ */
+static void test_iothread_secondary(void)
+{
+    ColoPair *pair = new_iothread("p", COLO_DISK);
+
+    colo_pair_add_secondary(pair, "");
+    refuses_to_move(pair->s);
+    colo_pair_replicate(pair);
+    refuses_to_move(pair->s);
     colo_write_chunks(pair, 0x11, 0, 4);
     colo_pair_request_checkpoint(pair);
     colo_pair_fail_over_to_secondary(pair);

@@ -327,6 +327,42 @@ static void test_refusals(void)
     sec_close();
 }
 
+/* Two nodes, one disk */
+static void test_refused_shared(void)
+{
+    Error *err = NULL;
+    BlockBackend *other;
+
+    sec_open_idle(SEC_MEMORY, SEC_SIZE);
+    other = blk_new_open(NULL, NULL, sec_options(SEC_MEMORY, "childs1"),
+                         BDRV_O_RDWR, &error_abort);
+    replication_start_all(REPLICATION_MODE_SECONDARY, &err);
+    g_assert(err);
+    g_assert(strstr(error_get_pretty(err),
+                    "'parent0' is that of another replication node"));
+    error_free(err);
+    g_assert_cmpint(sec_put(sec_host, 0, 512, 0x11), ==, 0);
+    sec_on_disk(0, 512, 0x11);
+    blk_unref(other);
+    sec_close();
+}
+
+/* Said when QEMU starts, not when it is needed */
+static void test_refused_directory(void)
+{
+    QDict *options;
+    Error *err = NULL;
+
+    sec_make_images(SEC_SIZE);
+    sec_open_parent();
+    options = sec_options(SEC_SPILL, "childs0");
+    qdict_put_str(options, "overlay.directory", "/nowhere/at-all");
+    g_assert_null(blk_new_open(NULL, NULL, options, BDRV_O_RDWR, &err));
+    g_assert(strstr(error_get_pretty(err), "overlay.directory=/nowhere/at-all"));
+    error_free(err);
+    blk_unref(sec_host);
+}
+
 /* Two disks: one of them cannot commit, so neither does */
 static void test_all_or_none(void)
 {
@@ -389,6 +425,9 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/colo/disk/secondary/limit", test_limit);
     g_test_add_func("/colo/disk/secondary/refusals", test_refusals);
+    g_test_add_func("/colo/disk/secondary/refused/shared", test_refused_shared);
+    g_test_add_func("/colo/disk/secondary/refused/directory",
+                    test_refused_directory);
     g_test_add_func("/colo/disk/secondary/all-or-none", test_all_or_none);
     ret = g_test_run();
     sec_cleanup();
