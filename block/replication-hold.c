@@ -19,9 +19,10 @@
  * QMP nor a failover would get through.  So its connection is cut when it is the
  * only thing that a drained section still waits for after DRAIN_MS.
  *
- * QEMU's NBD server aborts when a client leaves whose disk is in an iothread.  So
- * the secondary's is kept in the main loop, by a BlockBackend that lets nobody
- * move it: a device with an iothread then does without.
+ * QEMU's NBD server aborts when a client leaves whose disk is in an iothread, and an
+ * incoming migration with COLO hangs on one there.  So the secondary's is kept in
+ * the main loop, by a BlockBackend that lets nobody move it, from when the
+ * node is opened: a device with an iothread then does without.
  *
  * Copyright (c) 2026 the qemu-colo developers
  *
@@ -38,6 +39,7 @@
 #include "block/replication-int.h"
 
 #define DRAIN_MS    700     /* QMP is to answer within a second */
+#define KEEP_BYTES  (8 * REPL_CLUSTER)      /* copied at once */
 
 typedef struct HoldState {
     BDRVReplicationState *owner;    /* NULL: on its way in or out */
@@ -48,36 +50,64 @@ typedef struct HoldState {
 
 bool (*repl_cut_exports)(BlockDriverState *bs);
 
-/* Copy one run, which lies inside one cluster */
+/* How much of it, cluster by cluster, is zeroes; or is not, if none is */
+static int64_t alike(const char *buffer, int64_t offset, int64_t bytes,
+                     bool *zero)
+{
+    int64_t n = repl_in_cluster(offset, bytes);
+
+    *zero = buffer_is_zero(buffer, n);
+    while (n < bytes) {
+        int64_t more = repl_in_cluster(offset + n, bytes - n);
+
+        if (buffer_is_zero(buffer + n, more) != *zero) {
+            break;
+        }
+        n += more;
+    }
+    return n;
+}
+
+/* Copy one run, which may span clusters */
 static int coroutine_fn keep_run(BDRVReplicationState *s, int64_t offset,
-                                 int64_t bytes, void *buffer)
+                                 int64_t bytes, char *buffer)
 {
     ReplSecondary *sec = &s->sec;
-    ReplStore *store = sec->store[REPL_HELD];
     QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, buffer, bytes);
-    bool zero;
-    int64_t slot;
-    int ret;
+    int64_t done = 0;
+    int ret = bdrv_co_preadv(sec->parent, offset, bytes, &qiov, 0);
 
-    ret = bdrv_co_preadv(sec->parent, offset, bytes, &qiov, 0);
-    if (ret < 0) {
-        return ret;
-    }
-    zero = buffer_is_zero(buffer, bytes);
-    if (!zero) {
-        slot = repl_map_slot(sec->map, REPL_HELD, offset,
-                             repl_store_slots(store));
-        if (slot < 0) {
-            return slot;
+    while (ret >= 0 && done < bytes) {
+        bool zero;
+        int64_t n = alike(buffer + done, offset + done, bytes - done, &zero);
+
+        ret = zero ? repl_map_set(sec->map, REPL_HELD, true, offset + done, n)
+                   : repl_overlay_write(sec, REPL_HELD, offset + done, n, &qiov,
+                                        done);
+        if (ret >= 0) {
+            sec->copied_bytes += n;
         }
-        ret = repl_store_write(store, slot, offset % REPL_CLUSTER, bytes,
-                               &qiov, 0);
-        if (ret < 0) {
-            return ret;
-        }
+        done += n;
     }
-    sec->copied_bytes += bytes;
-    return repl_map_set(sec->map, REPL_HELD, zero, offset, bytes);
+    return ret;
+}
+
+/* The first run that is not held, KEEP_BYTES at most; or -1 */
+static int64_t next_run(ReplMap *map, int64_t offset, int64_t *bytes)
+{
+    int64_t end = offset + *bytes;
+    int64_t run = repl_map_unheld(map, offset, bytes);
+
+    while (run >= 0 && run + *bytes < end) {
+        int64_t more = end - run - *bytes;
+
+        if (repl_map_unheld(map, run + *bytes, &more) != run + *bytes ||
+            *bytes + more > KEEP_BYTES) {
+            break;
+        }
+        *bytes += more;
+    }
+    return run;
 }
 
 static int coroutine_fn keep(BDRVReplicationState *s, int64_t offset,
@@ -92,7 +122,7 @@ static int coroutine_fn keep(BDRVReplicationState *s, int64_t offset,
     if (repl_map_unheld(sec->map, offset, &n) < 0) {
         return 0;
     }
-    buffer = qemu_try_blockalign(s->bs, REPL_CLUSTER);
+    buffer = qemu_try_blockalign(s->bs, MIN(bytes, KEEP_BYTES));
     if (!buffer) {
         return -ENOMEM;
     }
@@ -104,7 +134,7 @@ static int coroutine_fn keep(BDRVReplicationState *s, int64_t offset,
         int64_t run;
 
         n = bytes;
-        run = repl_map_unheld(sec->map, offset, &n);
+        run = next_run(sec->map, offset, &n);
         if (run < 0) {
             break;
         }
@@ -274,6 +304,11 @@ static BlockDriver bdrv_replication_hold = {
     .is_filter                  = true,
     .filtered_child_is_backing  = true,
 };
+
+bool repl_hold_is(BlockDriverState *bs)
+{
+    return bs->drv == &bdrv_replication_hold;
+}
 
 BlockDriverState *repl_hold_insert(BDRVReplicationState *s,
                                    BlockDriverState *parent, Error **errp)

@@ -1,13 +1,17 @@
 /*
  * The parts of the replication driver, and what they share
  *
- *   replication.c            the BlockDriver: options, children, the role's part
- *   replication-primary.c    P: what the guest writes, to the secondary
+ *   replication.c            the BlockDriver: children, the role's part
+ *   replication-options.c    its options
+ *   replication-primary.c    P: accept what the guest writes; the secondary is lost
+ *   replication-send.c       P: to the secondary, within a time
+ *   replication-flush.c      P: flushes that are owed there
  *   replication-queue.c      (pure) P: in what order, and how much at once
  *   replication-secondary.c  S: start, what the guest sees, commit, failover
  *   replication-hold.c       S: the filter on the parent disk, first-touch copy
  *   replication-export.c     S: cut the exports of the disk, in QEMU only
  *   replication-merge.c      S: overlays into the parent after failover
+ *   replication-overlay.c    S: a run of the disk into a layer
  *   replication-store.c      S: where overlay data lie: images, or RAM and a file
  *   replication-map.c        (pure) S: what is where
  *   replication-state.c      (pure) what may happen in which state
@@ -31,6 +35,9 @@
 #include "block/replication-queue.h"
 #include "block/replication-state.h"
 
+#define REPL_OPT_MODE       "mode"
+#define REPL_OPT_TOP_ID     "top-id"
+
 typedef struct ReplStore ReplStore;
 typedef struct ReplPrimary ReplPrimary;
 
@@ -39,12 +46,14 @@ typedef struct ReplBudget {
     uint64_t limit, used;       /* bytes */
     bool exhausted;             /* once; see replication-store.c */
     char *directory;            /* NULL: no spilling */
+    int fd;                     /* of a file there, without a name; or -1 */
 } ReplBudget;
 
 typedef struct ReplSecondary {
     char *top_id;
     BlockDriverState *top;      /* what it was at the start; to compare only */
     bool in_memory;
+    BlockBackend *anchor;       /* until @hold has one: the same as that */
     ReplBudget budget;
     BdrvChild *hidden;          /* NULL if @in_memory */
     BdrvChild *parent;          /* the disk below the hold filter */
@@ -73,6 +82,9 @@ typedef struct BDRVReplicationState {
     ReplSecondary sec;          /* REPL_SECONDARY only */
 } BDRVReplicationState;
 
+/* Sets up the role's part; false: nothing of it is left. */
+bool repl_open_options(BDRVReplicationState *s, QDict *options, Error **errp);
+
 /*
  * primary: accept a request for the secondary.  Returns 0 once it is queued,
  * with the data copied; waits while the queue is full, at most the time-out.
@@ -95,7 +107,7 @@ void repl_primary_start(BDRVReplicationState *s, Error **errp);
 void repl_primary_settle(BDRVReplicationState *s);
 /*
  * From now on, or no longer, the guest's flushes are answered and owed, and
- * there is less room in the queue; see replication-primary.c.
+ * there is less room in the queue; see replication-flush.c.
  */
 void repl_primary_defer(BDRVReplicationState *s, bool deferring);
 /* Will the queue, with flushes deferred, be empty soon? */
@@ -120,6 +132,8 @@ int coroutine_fn repl_secondary_write(BDRVReplicationState *s,
                                       size_t qiov_offset,
                                       BdrvRequestFlags flags);
 int coroutine_fn repl_secondary_flush(BDRVReplicationState *s);
+/* The options have been read.  If it fails, repl_secondary_close() is due. */
+bool repl_secondary_open(BDRVReplicationState *s, Error **errp);
 void repl_secondary_start(BDRVReplicationState *s, Error **errp);
 /* Does the chain above allow a commit? */
 void repl_secondary_prepare(BDRVReplicationState *s, Error **errp);
@@ -136,6 +150,7 @@ void repl_secondary_stats(BDRVReplicationState *s,
 BlockDriverState *repl_hold_insert(BDRVReplicationState *s,
                                    BlockDriverState *parent, Error **errp);
 void repl_hold_remove(BlockDriverState *hold);
+bool repl_hold_is(BlockDriverState *bs);
 
 /*
  * Shut down the NBD exports of @bs: true if there were any.  NULL in programs
@@ -163,9 +178,24 @@ int coroutine_fn repl_parent_write(BDRVReplicationState *s,
                                    int64_t bytes, QEMUIOVector *qiov,
                                    size_t qiov_offset, BdrvRequestFlags flags);
 
-/* store: @slot and @offset in it, at most to the end of the slot; 0 or -errno */
+/*
+ * overlay: put what the secondary's guest has written, or old content, into its
+ * layer; then the map says so.  0 or -errno
+ */
+int coroutine_fn repl_overlay_write(ReplSecondary *sec, ReplStoreId id,
+                                    int64_t offset, int64_t bytes,
+                                    QEMUIOVector *qiov, size_t qiov_offset);
+
+/* budget: @directory has been set, or is not to be; @fd is -1 */
+bool repl_budget_open(ReplBudget *budget, Error **errp);
+void repl_budget_close(ReplBudget *budget);
+
+/*
+ * store: @slot and @offset in it; 0 or -errno.  One reads at most to the end of
+ * the slot, and may write to those that follow it.
+ */
 ReplStore *repl_store_new_image(BdrvChild *child);
-ReplStore *repl_store_new_memory(ReplBudget *budget);
+ReplStore *repl_store_new_memory(ReplBudget *budget, ReplStoreId id);
 void repl_store_free(ReplStore *store);
 uint64_t repl_store_slots(ReplStore *store);
 int coroutine_fn repl_store_read(ReplStore *store, uint32_t slot, int64_t offset,

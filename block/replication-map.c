@@ -85,12 +85,6 @@ static int first_sector(int64_t offset)
     return offset % REPL_CLUSTER / REPL_SECTOR;
 }
 
-/* Bytes from @offset to the end of its cluster, at most @bytes */
-static int64_t in_cluster(int64_t offset, int64_t bytes)
-{
-    return MIN(bytes, REPL_CLUSTER - offset % REPL_CLUSTER);
-}
-
 static void check(const ReplMap *map, int64_t offset, int64_t bytes)
 {
     assert(offset >= 0 && bytes > 0 && offset <= map->length - bytes);
@@ -124,7 +118,7 @@ static ReplExtent view_sector(const Cluster *c, int sector)
 static ReplExtent view_cluster(const Cluster *c, int64_t offset, int64_t bytes)
 {
     int first = first_sector(offset);
-    int end = first + in_cluster(offset, bytes) / REPL_SECTOR;
+    int end = first + repl_in_cluster(offset, bytes) / REPL_SECTOR;
     ReplExtent extent = view_sector(c, first);
     int i;
 
@@ -154,7 +148,7 @@ ReplExtent repl_map_view(ReplMap *map, int64_t offset, int64_t bytes)
         return view_cluster(c, offset, bytes);
     }
     do {
-        extent.bytes += in_cluster(offset + extent.bytes, bytes - extent.bytes);
+        extent.bytes += repl_in_cluster(offset + extent.bytes, bytes - extent.bytes);
     } while (extent.bytes < bytes && !find(map, offset + extent.bytes));
     return extent;
 }
@@ -169,7 +163,7 @@ int64_t repl_map_unheld(ReplMap *map, int64_t offset, int64_t *bytes)
         ReplExtent extent;
 
         if (!c) {
-            *bytes = in_cluster(offset, end - offset);
+            *bytes = repl_in_cluster(offset, end - offset);
             return offset;
         }
         extent = view_cluster(c, offset, end - offset);
@@ -238,7 +232,7 @@ int repl_map_set(ReplMap *map, ReplStoreId store, bool zero,
 {
     check(map, offset, bytes);
     while (bytes) {
-        int64_t n = in_cluster(offset, bytes);
+        int64_t n = repl_in_cluster(offset, bytes);
         Cluster *c = zero ? find_or_add(map, offset) : find(map, offset);
 
         assert(zero || (n == bytes && c && c->slot[store] != NO_SLOT));
@@ -276,7 +270,7 @@ void repl_map_clear(ReplMap *map, int64_t offset, int64_t bytes)
 {
     check(map, offset, bytes);
     while (bytes && !repl_map_is_empty(map)) {
-        int64_t n = in_cluster(offset, bytes);
+        int64_t n = repl_in_cluster(offset, bytes);
         Cluster *c = find(map, offset);
 
         if (c) {

@@ -59,6 +59,12 @@ typedef struct ReplMapStats {
 /* RAM that the map takes for each cluster, of its own and in the hash table */
 #define REPL_MAP_BYTES  160
 
+/* Bytes from @offset to the end of its cluster, at most @bytes */
+static inline int64_t repl_in_cluster(int64_t offset, int64_t bytes)
+{
+    return MIN(bytes, REPL_CLUSTER - offset % REPL_CLUSTER);
+}
+
 /*
  * @length: of the disk.  @max_clusters bounds the memory that the map itself
  * takes, REPL_MAP_BYTES each; 0: as many as the disk has.

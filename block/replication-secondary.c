@@ -86,34 +86,6 @@ int coroutine_fn repl_secondary_read(BDRVReplicationState *s, int64_t offset,
     return 0;
 }
 
-static int coroutine_fn own_write(ReplSecondary *sec, int64_t offset,
-                                  int64_t bytes, QEMUIOVector *qiov,
-                                  size_t qiov_offset)
-{
-    ReplStore *store = sec->store[REPL_OWN];
-    uint64_t slots = repl_store_slots(store);
-
-    while (bytes) {
-        int64_t n = MIN(bytes, REPL_CLUSTER - offset % REPL_CLUSTER);
-        int64_t slot = repl_map_slot(sec->map, REPL_OWN, offset, slots);
-        int ret;
-
-        if (slot < 0) {
-            return slot;
-        }
-        ret = repl_store_write(store, slot, offset % REPL_CLUSTER, n, qiov,
-                               qiov_offset);
-        if (ret < 0) {
-            return ret;
-        }
-        repl_map_set(sec->map, REPL_OWN, false, offset, n);
-        offset += n;
-        qiov_offset += n;
-        bytes -= n;
-    }
-    return 0;
-}
-
 int coroutine_fn repl_secondary_write(BDRVReplicationState *s,
                                       ReplRequestType type, int64_t offset,
                                       int64_t bytes, QEMUIOVector *qiov,
@@ -124,7 +96,8 @@ int coroutine_fn repl_secondary_write(BDRVReplicationState *s,
     case REPL_RUNNING:
         switch (type) {
         case REPL_WRITE:
-            return own_write(&s->sec, offset, bytes, qiov, qiov_offset);
+            return repl_overlay_write(&s->sec, REPL_OWN, offset, bytes, qiov,
+                                      qiov_offset);
         case REPL_ZEROES:
             return repl_map_set(s->sec.map, REPL_OWN, true, offset, bytes);
         default:
@@ -153,6 +126,22 @@ int coroutine_fn repl_secondary_flush(BDRVReplicationState *s)
     default:
         return 0;       /* the overlays are void if this host goes down */
     }
+}
+
+bool repl_secondary_open(BDRVReplicationState *s, Error **errp)
+{
+    ReplSecondary *sec = &s->sec;
+
+    /* It neither asks for a permission nor denies one */
+    sec->anchor = blk_new(qemu_get_aio_context(), 0, BLK_PERM_ALL);
+    return blk_insert_bs(sec->anchor, s->bs->file->bs, errp) >= 0 &&
+           repl_budget_open(&sec->budget, errp);
+}
+
+static void weigh_anchor(ReplSecondary *sec)
+{
+    blk_unref(sec->anchor);
+    sec->anchor = NULL;
 }
 
 static bool is_below(BlockDriverState *bs, BlockDriverState *top)
@@ -204,6 +193,17 @@ static bool check_length(BlockDriverState *bs, int64_t length,
     return true;
 }
 
+/* Two would each take the other's writes for the primary's */
+static bool check_free(BlockDriverState *parent, Error **errp)
+{
+    if (repl_hold_is(parent)) {
+        error_setg(errp, "the disk '%s' is that of another replication node: give "
+                   "each a disk of its own", bdrv_skip_filters(parent)->node_name);
+        return false;
+    }
+    return true;
+}
+
 static bool find_chain(BDRVReplicationState *s, Chain *chain, Error **errp)
 {
     BlockDriverState *file = s->bs->file->bs;
@@ -215,7 +215,7 @@ static bool find_chain(BDRVReplicationState *s, Chain *chain, Error **errp)
     }
     if (s->sec.in_memory) {
         chain->parent = file;
-        return true;
+        return check_free(file, errp);
     }
     chain->active = file;
     chain->hidden = bdrv_cow_bs(file);
@@ -229,7 +229,8 @@ static bool find_chain(BDRVReplicationState *s, Chain *chain, Error **errp)
         return false;
     }
     length = bdrv_getlength(chain->parent);
-    return check_length(chain->active, length, "active", errp) &&
+    return check_free(chain->parent, errp) &&
+           check_length(chain->active, length, "active", errp) &&
            check_length(chain->hidden, length, "hidden", errp);
 }
 
@@ -318,8 +319,10 @@ static void make_stores(BDRVReplicationState *s)
     }
     sec->map = repl_map_new(length, MAX(clusters, 1));
     if (sec->in_memory) {
-        sec->store[REPL_OWN] = repl_store_new_memory(&sec->budget);
-        sec->store[REPL_HELD] = repl_store_new_memory(&sec->budget);
+        sec->store[REPL_OWN] = repl_store_new_memory(&sec->budget,
+                                                     REPL_OWN);
+        sec->store[REPL_HELD] = repl_store_new_memory(&sec->budget,
+                                                      REPL_HELD);
     } else {
         sec->store[REPL_OWN] = repl_store_new_image(s->bs->file);
         sec->store[REPL_HELD] = repl_store_new_image(sec->hidden);
@@ -347,6 +350,7 @@ void repl_secondary_start(BDRVReplicationState *s, Error **errp)
     }
     bdrv_unref(chain.parent);
     if (ok) {
+        weigh_anchor(&s->sec);      /* the filter has one */
         make_stores(s);
         s->sec.top = chain.top;
     }
@@ -441,6 +445,7 @@ static void release_images(void *opaque)
     repl_store_free(sec->store[REPL_OWN]);
     repl_store_free(sec->store[REPL_HELD]);
     sec->store[REPL_OWN] = sec->store[REPL_HELD] = NULL;
+    repl_budget_close(&sec->budget);
     bdrv_drained_end(bs);
 out:
     bdrv_unref(bs);
@@ -471,8 +476,10 @@ void repl_secondary_close(BDRVReplicationState *s)
         repl_hold_remove(sec->hold);
         sec->hold = NULL;
     }
+    weigh_anchor(sec);
     repl_store_free(sec->store[REPL_OWN]);
     repl_store_free(sec->store[REPL_HELD]);
+    repl_budget_close(&sec->budget);
     repl_map_free(sec->map);
     ratelimit_destroy(&sec->limit);
     g_free(sec->budget.directory);

@@ -7,9 +7,10 @@
  *
  * An image takes slot n at n * REPL_CLUSTER.  In RAM a slot gets a buffer when
  * it is first written, and keeps it for the epochs to come.  When the budget of
- * RAM is exhausted, slots that have no buffer by then lie in an unlinked file.
- * It stays exhausted: were a slot given a buffer later, what it has in the file
- * would be lost.
+ * RAM is exhausted, slots that have no buffer by then lie in an unlinked file,
+ * which both stores share.  It is made before replication starts, while somebody
+ * can still be told if that fails.  The budget stays exhausted: were a slot given
+ * a buffer later, what it has in the file would be lost.
  *
  * Copyright (c) 2026 the qemu-colo developers
  *
@@ -19,14 +20,15 @@
 #include "qemu/osdep.h"
 #include "qemu/memalign.h"
 #include "qemu/cutils.h"
+#include "qapi/error.h"
 #include "block/thread-pool.h"
 #include "block/replication-int.h"
 
 struct ReplStore {
     BdrvChild *child;           /* an image; else NULL */
     ReplBudget *budget;
+    ReplStoreId id;             /* of those that share @budget */
     GHashTable *buffers;        /* slot -> buffer of REPL_CLUSTER bytes */
-    int fd;                     /* -1: not yet open */
 };
 
 typedef struct FileRequest {
@@ -36,22 +38,48 @@ typedef struct FileRequest {
     int64_t offset, bytes;
 } FileRequest;
 
+bool repl_budget_open(ReplBudget *budget, Error **errp)
+{
+    g_autofree char *name = NULL;
+
+    if (!budget->directory) {
+        return true;
+    }
+    name = g_strdup_printf("%s/colo-overlay-XXXXXX", budget->directory);
+    budget->fd = g_mkstemp_full(name, O_RDWR | O_CLOEXEC, 0600);
+    if (budget->fd < 0) {
+        error_setg_errno(errp, errno, "overlay.directory=%s: no file can be made "
+                         "there; name a directory on a disk of this host",
+                         budget->directory);
+        return false;
+    }
+    unlink(name);
+    return true;
+}
+
+void repl_budget_close(ReplBudget *budget)
+{
+    if (budget->fd >= 0) {
+        close(budget->fd);
+        budget->fd = -1;
+    }
+}
+
 ReplStore *repl_store_new_image(BdrvChild *child)
 {
     ReplStore *store = g_new0(ReplStore, 1);
 
     store->child = child;
-    store->fd = -1;
     return store;
 }
 
-ReplStore *repl_store_new_memory(ReplBudget *budget)
+ReplStore *repl_store_new_memory(ReplBudget *budget, ReplStoreId id)
 {
     ReplStore *store = g_new0(ReplStore, 1);
 
     store->budget = budget;
+    store->id = id;
     store->buffers = g_hash_table_new_full(NULL, NULL, NULL, qemu_vfree);
-    store->fd = -1;
     return store;
 }
 
@@ -65,9 +93,6 @@ void repl_store_free(ReplStore *store)
                                REPL_CLUSTER;
         g_hash_table_destroy(store->buffers);
     }
-    if (store->fd >= 0) {
-        close(store->fd);
-    }
     g_free(store);
 }
 
@@ -80,25 +105,6 @@ uint64_t repl_store_slots(ReplStore *store)
     }
     length = bdrv_getlength(store->child->bs);
     return length < 0 ? 0 : length / REPL_CLUSTER;
-}
-
-static int open_file(ReplStore *store)
-{
-    g_autofree char *name = NULL;
-
-    if (!store->budget->directory) {
-        return -ENOSPC;
-    }
-    if (store->fd < 0) {
-        name = g_strdup_printf("%s/colo-overlay-XXXXXX",
-                               store->budget->directory);
-        store->fd = g_mkstemp_full(name, O_RDWR | O_CLOEXEC, 0600);
-        if (store->fd < 0) {
-            return -errno;
-        }
-        unlink(name);
-    }
-    return 0;
 }
 
 static int file_worker(void *opaque)
@@ -129,16 +135,17 @@ static int coroutine_fn file_io(ReplStore *store, bool write, uint32_t slot,
 {
     FileRequest r = {
         .write = write,
-        .offset = slot * (int64_t)REPL_CLUSTER + offset,
+        .fd = store->budget->fd,
+        .offset = (slot * (int64_t)REPL_STORES + store->id) * REPL_CLUSTER +
+                  offset,
         .bytes = bytes,
     };
     ThreadPool *pool = aio_get_thread_pool(qemu_get_current_aio_context());
-    int ret = open_file(store);
+    int ret;
 
-    if (ret < 0) {
-        return ret;
+    if (r.fd < 0) {
+        return -ENOSPC;
     }
-    r.fd = store->fd;
     r.buffer = g_try_malloc(bytes);
     if (!r.buffer) {
         return -ENOMEM;
@@ -196,22 +203,38 @@ int coroutine_fn repl_store_read(ReplStore *store, uint32_t slot, int64_t offset
     return 0;
 }
 
-int coroutine_fn repl_store_write(ReplStore *store, uint32_t slot,
-                                  int64_t offset, int64_t bytes,
-                                  QEMUIOVector *qiov, size_t qiov_offset)
+static int coroutine_fn write_slot(ReplStore *store, uint32_t slot,
+                                   int64_t offset, int64_t bytes,
+                                   QEMUIOVector *qiov, size_t qiov_offset)
 {
-    char *buffer;
+    char *buffer = find_buffer(store, slot) ?: new_buffer(store, slot);
 
-    assert(offset + bytes <= REPL_CLUSTER);
-    if (store->child) {
-        return bdrv_co_pwritev_part(store->child,
-                                    slot * (int64_t)REPL_CLUSTER + offset,
-                                    bytes, qiov, qiov_offset, 0);
-    }
-    buffer = find_buffer(store, slot) ?: new_buffer(store, slot);
     if (!buffer) {
         return file_io(store, true, slot, offset, bytes, qiov, qiov_offset);
     }
     qemu_iovec_to_buf(qiov, qiov_offset, buffer + offset, bytes);
     return 0;
+}
+
+int coroutine_fn repl_store_write(ReplStore *store, uint32_t slot,
+                                  int64_t offset, int64_t bytes,
+                                  QEMUIOVector *qiov, size_t qiov_offset)
+{
+    int ret = 0;
+
+    assert(offset < REPL_CLUSTER);
+    if (store->child) {
+        return bdrv_co_pwritev_part(store->child,
+                                    slot * (int64_t)REPL_CLUSTER + offset,
+                                    bytes, qiov, qiov_offset, 0);
+    }
+    while (bytes && ret == 0) {
+        int64_t n = MIN(bytes, REPL_CLUSTER - offset);
+
+        ret = write_slot(store, slot++, offset, n, qiov, qiov_offset);
+        offset = 0;
+        qiov_offset += n;
+        bytes -= n;
+    }
+    return ret;
 }

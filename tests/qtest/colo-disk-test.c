@@ -18,8 +18,6 @@
 #include "colo-guest.h"
 #include "colo-pair.h"
 
-#define CASE_SECONDS 240
-
 /* What a monitor may take to answer, on a machine that does other things too */
 #define ANSWER_MS 3000
 
@@ -65,8 +63,7 @@ static ColoPair *start(const char *faulty, int error)
 
     pair->faulty = faulty;
     pair->fault_errno = error;
-    colo_pair_add_secondary(pair, "");
-    colo_pair_replicate(pair);
+    colo_pair_protect(pair);
     return pair;
 }
 
@@ -165,11 +162,9 @@ static void test_flush(void)
     ColoPair *pair = colo_pair_new("pc", COLO_DISK, COLO_NO_TIMER);
     unsigned stops, resumes;
 
-    alarm(CASE_SECONDS);
     pair->faulty = "parent";
     pair->breaks = true;
-    colo_pair_add_secondary(pair, "");
-    colo_pair_replicate(pair);
+    colo_pair_protect(pair);
     colo_pair_request_checkpoint(pair);
     await_secondary_running(pair);
     stops = colo_side_count(pair->p, "STOP");
@@ -196,14 +191,12 @@ static void test_flush(void)
     colo_pair_fail_over_to_secondary(pair);
     colo_pair_expect(pair, 0x11, 0);
     colo_pair_free(pair);
-    alarm(0);
 }
 
 static void run_fault(const void *opaque)
 {
     const FaultCase *c = opaque;
 
-    alarm(CASE_SECONDS);
     if (!strcmp(c->image, "parent")) {
         test_parent(c->error);
     } else if (!strcmp(c->image, "hidden")) {
@@ -211,7 +204,6 @@ static void run_fault(const void *opaque)
     } else {
         test_active(c->error);
     }
-    alarm(0);
 }
 
 /* The secondary stands still while the primary's guest writes */
@@ -219,7 +211,6 @@ static void test_stopped(void)
 {
     ColoPair *pair = start(NULL, 0);
 
-    alarm(CASE_SECONDS);
     colo_pair_write(pair, 0x11, 0);
     colo_pair_request_checkpoint(pair);
     colo_side_freeze(pair->s, true);
@@ -235,7 +226,6 @@ static void test_stopped(void)
     colo_pair_expect(pair, 0x33, 2 * CHUNK);
     colo_pair_expect(pair, 0x44, 3 * CHUNK);
     colo_pair_free(pair);
-    alarm(0);
 }
 
 static void put(int fd, const void *data, size_t size)
@@ -283,7 +273,6 @@ static void test_half_checkpoint(void)
     ColoPair *pair = start(NULL, 0);
     int fd;
 
-    alarm(CASE_SECONDS);
     colo_pair_write(pair, 0x11, 0);
     colo_pair_request_checkpoint(pair);
     fd = send_half_a_write(pair);
@@ -294,7 +283,6 @@ static void test_half_checkpoint(void)
     colo_pair_expect(pair, 0x11, 0);
     close(fd);
     colo_pair_free(pair);
-    alarm(0);
 }
 
 /* ... and the primary is gone */
@@ -303,7 +291,6 @@ static void test_half_failover(void)
     ColoPair *pair = start(NULL, 0);
     int fd;
 
-    alarm(CASE_SECONDS);
     colo_pair_write(pair, 0x11, 0);
     colo_pair_request_checkpoint(pair);
     fd = send_half_a_write(pair);
@@ -311,7 +298,6 @@ static void test_half_failover(void)
     colo_pair_expect(pair, 0x11, 0);
     close(fd);
     colo_pair_free(pair);
-    alarm(0);
 }
 
 int main(int argc, char **argv)

@@ -10,35 +10,15 @@
 #include "qapi/qmp/qlist.h"
 #include "colo-chunks.h"
 
-#define CASE_SECONDS 240
 /* What idle disks may have of a pause */
 #define IDLE_NS (500 * 1000)
-
-static ColoPair *start(ColoPair *pair)
-{
-    colo_pair_add_secondary(pair, "");
-    colo_pair_replicate(pair);
-    return pair;
-}
-
-static ColoPair *new_pair(ColoPairDisk disk)
-{
-    alarm(CASE_SECONDS);
-    return colo_pair_new("pc", disk, COLO_NO_TIMER);
-}
-
-static void end(ColoPair *pair)
-{
-    colo_pair_free(pair);
-    alarm(0);
-}
 
 /* A life and a second one, on disks of this kind */
 static void lives(ColoPair *pair)
 {
     int count = colo_pair_disks(pair);
 
-    start(pair);
+    colo_pair_protect(pair);
     for (pair->at = 0; pair->at < count; pair->at++) {
         colo_write_chunks(pair, 0x11 + pair->at, 0, 4);
     }
@@ -61,25 +41,25 @@ static void lives(ColoPair *pair)
         colo_expect_chunks(pair, 0x11 + pair->at, 0, 3);
         colo_expect_chunks(pair, 0x31 + pair->at, 3, 4);
     }
-    end(pair);
+    colo_pair_free(pair);
 }
 
 static void test_raw(void)
 {
-    lives(new_pair(COLO_RAW_DISK));
+    lives(colo_pair_new("pc", COLO_RAW_DISK, COLO_NO_TIMER));
 }
 
 static void test_three(void)
 {
-    lives(new_pair(COLO_THREE_DISKS));
+    lives(colo_pair_new("pc", COLO_THREE_DISKS, COLO_NO_TIMER));
 }
 
 /* One of three disks fails: none commits, all are whole */
 static void test_three_fault(void)
 {
-    ColoPair *pair = new_pair(COLO_THREE_DISKS);
+    ColoPair *pair = colo_pair_new("pc", COLO_THREE_DISKS, COLO_NO_TIMER);
 
-    start(pair);
+    colo_pair_protect(pair);
     for (pair->at = 0; pair->at < 3; pair->at++) {
         colo_write_chunks(pair, 0x11, 0, 2);
     }
@@ -97,15 +77,13 @@ static void test_three_fault(void)
     for (pair->at = 0; pair->at < 3; pair->at++) {
         colo_expect_chunks(pair, 0x11, 0, 2);
     }
-    end(pair);
+    colo_pair_free(pair);
 }
 
 static ColoPair *new_iothread(const char *whose, ColoPairDisk disk)
 {
-    ColoPair *pair;
+    ColoPair *pair = colo_pair_plan("pc", disk, COLO_NO_TIMER);
 
-    alarm(CASE_SECONDS);
-    pair = colo_pair_plan("pc", disk, COLO_NO_TIMER);
     pair->iothread = whose;
     colo_pair_add_primary(pair);
     return pair;
@@ -120,8 +98,9 @@ static void test_iothread_primary(void)
 /* ... and that primary survives */
 static void test_iothread_survivor(void)
 {
-    ColoPair *pair = start(new_iothread("p", COLO_DISK));
+    ColoPair *pair = new_iothread("p", COLO_DISK);
 
+    colo_pair_protect(pair);
     colo_write_chunks(pair, 0x11, 0, 4);
     colo_pair_request_checkpoint(pair);
     colo_write_chunks(pair, 0x22, 2, 6);
@@ -131,26 +110,38 @@ static void test_iothread_survivor(void)
     colo_pair_rejoin(pair);
     colo_pair_fail_over_to_secondary(pair);
     colo_expect_chunks(pair, 0x22, 2, 6);
-    end(pair);
+    colo_pair_free(pair);
 }
 
-/* The secondary's stays where QEMU's NBD server can serve it */
-static void test_iothread_secondary(void)
+static void refuses_to_move(ColoSide *side)
 {
-    ColoPair *pair = start(new_iothread("p", COLO_DISK));
     QDict *answer;
 
-    answer = colo_side_try(pair->s, COLO_ANSWER_MS,
+    answer = colo_side_try(side, COLO_ANSWER_MS,
                            "{'execute': 'x-blockdev-set-iothread', 'arguments': "
                            "{'node-name': 'top0', 'iothread': 'io0', "
                            "'force': true}}");
     g_assert(answer && qdict_haskey(answer, "error"));
     qobject_unref(answer);
+}
+
+/*
+ * The secondary's stays where QEMU's NBD server can serve it, and an incoming
+ * migration bring it to life: from the start on
+ */
+static void test_iothread_secondary(void)
+{
+    ColoPair *pair = new_iothread("p", COLO_DISK);
+
+    colo_pair_add_secondary(pair, "");
+    refuses_to_move(pair->s);
+    colo_pair_replicate(pair);
+    refuses_to_move(pair->s);
     colo_write_chunks(pair, 0x11, 0, 4);
     colo_pair_request_checkpoint(pair);
     colo_pair_fail_over_to_secondary(pair);
     colo_expect_chunks(pair, 0x11, 0, 4);
-    end(pair);
+    colo_pair_free(pair);
 }
 
 /* Whether this QEMU, and the kernel below, can have a file used like that */
@@ -184,7 +175,6 @@ static void run_aio(const char *aio)
         g_test_skip(why);
         return;
     }
-    alarm(CASE_SECONDS);
     pair = colo_pair_plan("pc", COLO_THREE_DISKS, COLO_NO_TIMER);
     pair->aio = aio;
     colo_pair_add_primary(pair);
@@ -243,12 +233,12 @@ static int by_value(const void *a, const void *b)
  */
 static void run_idle(const char *overlay)
 {
-    ColoPair *pair = new_pair(COLO_THREE_DISKS);
+    ColoPair *pair = colo_pair_new("pc", COLO_THREE_DISKS, COLO_NO_TIMER);
     uint64_t ns[21];
     int i;
 
     pair->overlay = overlay;
-    start(pair);
+    colo_pair_protect(pair);
     for (i = 0; i < ARRAY_SIZE(ns); i++) {
         colo_pair_request_checkpoint(pair);
         ns[i] = last_phase(pair->p, "drain") +
@@ -260,7 +250,7 @@ static void run_idle(const char *overlay)
                    ns[ARRAY_SIZE(ns) / 2] / 1e6,
                    ns[ARRAY_SIZE(ns) - 1] / 1e6);
     g_assert_cmpuint(ns[0], <=, IDLE_NS);
-    end(pair);
+    colo_pair_free(pair);
 }
 
 static void test_idle_images(void)

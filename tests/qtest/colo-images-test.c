@@ -15,7 +15,6 @@
 #include "qapi/qmp/qjson.h"
 #include "colo-chunks.h"
 
-#define CASE_SECONDS 240
 #define CHUNKS 32           /* 2 MiB; the disk has 8 */
 #define SMALL "size=1280k"  /* the metadata fit, the chunks do not */
 #define LARGE "size=64m"
@@ -58,25 +57,6 @@ static void unmount_small(void)
     }
 }
 
-static ColoPair *start(ColoPair *pair)
-{
-    colo_pair_add_secondary(pair, "");
-    colo_pair_replicate(pair);
-    return pair;
-}
-
-static ColoPair *new_pair(ColoPairDisk disk)
-{
-    alarm(CASE_SECONDS);
-    return colo_pair_new("pc", disk, COLO_NO_TIMER);
-}
-
-static void end(ColoPair *pair)
-{
-    colo_pair_free(pair);
-    alarm(0);
-}
-
 static ColoPair *new_small(const char *image)
 {
     ColoPair *pair;
@@ -86,7 +66,7 @@ static ColoPair *new_small(const char *image)
                     "user namespaces are allowed");
         return NULL;
     }
-    pair = new_pair(COLO_DISK);
+    pair = colo_pair_new("pc", COLO_DISK, COLO_NO_TIMER);
     pair->small_dir = small_dir;
     pair->faulty = image;
     return pair;
@@ -97,26 +77,26 @@ static void test_full_parent(void)
     ColoPair *pair = new_small("parent");
 
     if (pair) {
-        start(pair);
+        colo_pair_protect(pair);
         colo_write_chunks(pair, 0x11, 0, CHUNKS);
         colo_lose(pair);
         colo_pair_fail_over_to_primary(pair);
         colo_expect_chunks(pair, 0x11, 0, CHUNKS);
-        end(pair);
+        colo_pair_free(pair);
     }
 }
 
 /* What is kept for the secondary finds no room */
 static void full_held(ColoPair *pair)
 {
-    start(pair);
+    colo_pair_protect(pair);
     colo_write_chunks(pair, 0x11, 0, CHUNKS);
     colo_pair_request_checkpoint(pair);
     colo_write_chunks(pair, 0x22, 0, CHUNKS);
     colo_lose(pair);
     colo_pair_fail_over_to_secondary(pair);
     colo_expect_chunks(pair, 0x11, 0, CHUNKS);
-    end(pair);
+    colo_pair_free(pair);
 }
 
 static void test_full_hidden(void)
@@ -144,14 +124,14 @@ static void test_full_active(void)
     ColoPair *pair = new_small("active");
 
     if (pair) {
-        start(pair);
+        colo_pair_protect(pair);
         colo_write_chunks(pair, 0x11, 0, CHUNKS);
         colo_diverge(pair, 0x33, 0, CHUNKS);
         colo_pair_request_checkpoint(pair);
         g_assert_cmpuint(colo_side_count(pair->p, "REPLICATION_BROKEN"), ==, 0);
         colo_pair_fail_over_to_secondary(pair);
         colo_expect_chunks(pair, 0x11, 0, CHUNKS);
-        end(pair);
+        colo_pair_free(pair);
     }
 }
 
@@ -162,7 +142,7 @@ static void test_full_merge(void)
     unsigned merged;
 
     if (pair) {
-        start(pair);
+        colo_pair_protect(pair);
         colo_diverge(pair, 0x33, 0, CHUNKS);
         colo_pair_fail_over_to_secondary(pair);
         colo_side_await(pair->p, "REPLICATION_MERGE", 1, COLO_WAIT_MS);
@@ -172,21 +152,21 @@ static void test_full_merge(void)
                         ==, 0);
         colo_side_await(pair->p, "REPLICATION_MERGE", merged + 1, COLO_WAIT_MS);
         colo_expect_chunks(pair, 0x33, 0, CHUNKS);
-        end(pair);
+        colo_pair_free(pair);
     }
 }
 
 /* The primary's NBD client fails, in its writes or in the flush */
 static void fault_client(const char *iotype, int error)
 {
-    ColoPair *pair = new_pair(COLO_DISK);
+    ColoPair *pair = colo_pair_new("pc", COLO_DISK, COLO_NO_TIMER);
     g_autofree char *rule =
         g_strdup_printf("file.inject-error.0.event=none,"
                         "file.inject-error.0.iotype=%s,"
                         "file.inject-error.0.errno=%d", iotype, error);
 
     pair->client = rule;
-    start(pair);
+    colo_pair_protect(pair);
     colo_pair_write(pair, 0x11, 0);
     colo_side_hmp(pair->p, "qemu-io colo-disk0 flush");
     colo_lose(pair);
@@ -194,7 +174,7 @@ static void fault_client(const char *iotype, int error)
     colo_pair_fail_over_to_primary(pair);
     colo_pair_expect(pair, 0x11, 0);
     colo_pair_expect(pair, 0x22, COLO_CHUNK);
-    end(pair);
+    colo_pair_free(pair);
 }
 
 static void test_client_write_eio(void)
@@ -215,10 +195,10 @@ static void test_client_flush_eio(void)
 /* A second secondary joins, and takes over, from one that has still to merge */
 static void test_merging(void)
 {
-    ColoPair *pair = new_pair(COLO_DISK);
+    ColoPair *pair = colo_pair_new("pc", COLO_DISK, COLO_NO_TIMER);
 
     pair->merge_speed = "16K";      /* 48 s for what there is */
-    start(pair);
+    colo_pair_protect(pair);
     colo_write_chunks(pair, 0x11, 0, 16);
     colo_pair_request_checkpoint(pair);
     colo_diverge(pair, 0x33, 0, 8);
@@ -243,7 +223,7 @@ static void test_merging(void)
     colo_expect_chunks(pair, 0x44, 7, 8);
     colo_expect_chunks(pair, 0x11, 8, 15);
     colo_expect_chunks(pair, 0x55, 15, 16);
-    end(pair);
+    colo_pair_free(pair);
 }
 
 static void refused(ColoSide *side, const char *part, const char *fmt, ...)
@@ -268,7 +248,7 @@ static void refused(ColoSide *side, const char *part, const char *fmt, ...)
 
 static void test_refused_use(void)
 {
-    ColoPair *pair = start(new_pair(COLO_DISK));
+    ColoPair *pair = colo_pair_start(COLO_DISK, COLO_NO_TIMER);
 
     refused(pair->p, "replication0",
             "{'execute': 'x-blockdev-change', 'arguments': "
@@ -281,13 +261,13 @@ static void test_refused_use(void)
     colo_pair_request_checkpoint(pair);
     colo_pair_fail_over_to_secondary(pair);
     colo_pair_expect(pair, 0x11, 0);
-    end(pair);
+    colo_pair_free(pair);
 }
 
 /* The other disk is larger: no replication, and a hint */
 static void test_refused_size(void)
 {
-    ColoPair *pair = new_pair(COLO_DISK);
+    ColoPair *pair = colo_pair_new("pc", COLO_DISK, COLO_NO_TIMER);
     int64_t give_up = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
     g_autofree char *text = NULL;
 
@@ -305,7 +285,7 @@ static void test_refused_size(void)
     } while (!strstr(text, "qemu-img resize"));
     colo_pair_write(pair, 0x11, 0);
     colo_pair_expect(pair, 0x11, 0);
-    end(pair);
+    colo_pair_free(pair);
 }
 
 int main(int argc, char **argv)

@@ -97,6 +97,7 @@ ColoPair *colo_pair_plan(const char *machine, ColoPairDisk disk,
     g_autofree char *bios = NULL;
     GError *err = NULL;
 
+    alarm(COLO_PAIR_SECONDS);
     pair->dir = g_dir_make_tmp("colo-test-XXXXXX", &err);
     g_assert_no_error(err);
     pair->scratch = g_build_filename(pair->dir, "scratch", NULL);
@@ -287,7 +288,8 @@ static char *pair_client(ColoPair *pair, int i)
     g_autofree char *server = pair->nbd_port ?
         g_strdup_printf("type=inet,%sserver.host=127.0.0.1,%sserver.port=%d",
                         below, below, pair->nbd_port) :
-        g_strdup_printf("type=unix,%sserver.path=%s", below, path);
+        g_strdup_printf("type=unix,%sserver.path=%s", below,
+                        pair->nbd_front ?: path);
     g_autofree char *rule = pair->client ?
         g_strdup_printf("file.driver=blkdebug,%s,", pair->client) : g_strdup("");
 
@@ -334,6 +336,12 @@ void colo_pair_replicate(ColoPair *pair)
     colo_side_until(pair->p, "query-status", "status", "running");
 }
 
+void colo_pair_protect(ColoPair *pair)
+{
+    colo_pair_add_secondary(pair, "");
+    colo_pair_replicate(pair);
+}
+
 ColoPair *colo_pair_start(ColoPairDisk disk, int64_t delay_ms)
 {
     return colo_pair_start_on("pc", disk, delay_ms);
@@ -344,8 +352,7 @@ ColoPair *colo_pair_start_on(const char *machine, ColoPairDisk disk,
 {
     ColoPair *pair = colo_pair_new(machine, disk, delay_ms);
 
-    colo_pair_add_secondary(pair, "");
-    colo_pair_replicate(pair);
+    colo_pair_protect(pair);
     return pair;
 }
 
@@ -507,6 +514,7 @@ void colo_pair_free(ColoPair *pair)
     } else if (pair->p) {
         colo_side_quit(pair->p);
     }
+    alarm(0);
     colo_remove_dir(pair->dir);
     g_free(pair->scratch);
     g_free(pair->dir);

@@ -17,6 +17,9 @@
 
 #include "colo-side.h"
 
+/* How long a pair may last, from its plan on: then its test ends by SIGALRM */
+#define COLO_PAIR_SECONDS 240
+
 /* Checkpoint delay with which only colo_pair_request_checkpoint() makes any */
 #define COLO_NO_TIMER (3600 * 1000)
 
@@ -33,6 +36,7 @@ typedef struct ColoPair {
     const char *machine;    /* for "-machine" */
     ColoPairDisk disk;
     int nbd_port;           /* S's disk is at 127.0.0.1; 0: unix socket */
+    const char *nbd_front;  /* unix socket to which P's client connects; or NULL */
     const char *overlay;    /* S's overlay.limit; NULL: two images instead */
     const char *top_id;     /* what S takes for the guest's disk; NULL: right */
     int64_t delay_ms;       /* x-checkpoint-delay */
@@ -70,7 +74,9 @@ int colo_pair_free_port(void);
 void colo_pair_add_secondary(ColoPair *pair, const char *args);
 /* ... connect the disk to it, and migrate until both guests run in COLO. */
 void colo_pair_replicate(ColoPair *pair);
-/* The parts of that; waits for nothing */
+/* Both of these: a lone primary gets its secondary. */
+void colo_pair_protect(ColoPair *pair);
+/* The parts of colo_pair_replicate(); waits for nothing */
 void colo_pair_connect_disk(ColoPair *pair);
 void colo_pair_migrate(ColoPair *pair);
 

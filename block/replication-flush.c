@@ -1,0 +1,121 @@
+/*
+ * The primary's part: the guest's flushes, on the secondary's disk
+ *
+ * Each is sent, waits for all before it and is waited for.  So the
+ * secondary's disk alone, after both hosts or both processes have failed at once
+ * (an image may have a part in the memory of its process), is what a disk may be
+ * after a power cut.  A secondary that takes over needs none of that: it flushes
+ * its disk before its guest's next flush is acknowledged.  With flush=background
+ * one is sent for all of the guest's in FLUSH_MS, and no write waits for it;
+ * after both have failed, the primary's disk alone then has everything.
+ *
+ * A commit needs the writes, for what outlives a lost primary is the secondary's
+ * process; it does not need the flushes, and a platter takes its time.  So for a
+ * checkpoint they are deferred (repl_primary_defer()): one that has started is
+ * the last, all others become one that is owed, and is sent when the checkpoint
+ * is over.  What this gives up: until that one has ended, the secondary's disk
+ * alone may have later writes without earlier ones.  The primary's disk has all
+ * that its guest has flushed, at any time.
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/main-loop.h"
+#include "block/replication-primary.h"
+
+#define FLUSH_MS        1000
+
+/* Not in a drained section: the node is about to be closed, this is its last one */
+bool repl_flush_later(ReplPrimary *p)
+{
+    return (!p->queue.ordered || p->queue.deferring) && !p->drains;
+}
+
+void repl_flush_send(BDRVReplicationState *s)
+{
+    ReplPrimary *p = s->primary;
+    ReplRequest *r;
+
+    timer_del(p->flush_timer);
+    if (!p->owed || !repl_primary_accepts(s)) {
+        return;
+    }
+    p->owed = false;
+    r = g_new0(ReplRequest, 1);
+    *r = (ReplRequest) { .opaque = s, .type = REPL_FLUSH };
+    repl_send_add(s, r);
+    repl_send_now(s);
+}
+
+static void flush_soon(ReplPrimary *p)
+{
+    if (!timer_pending(p->flush_timer)) {
+        timer_mod(p->flush_timer,
+                  qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + FLUSH_MS);
+    }
+}
+
+/* The guest has been told that something is durable: so it shall be there */
+void repl_flush_owe(ReplPrimary *p)
+{
+    p->owed = true;
+    if (!p->queue.deferring) {
+        flush_soon(p);
+    }
+}
+
+void repl_flush_due(void *opaque)
+{
+    BDRVReplicationState *s = opaque;
+    AioContext *ctx = bdrv_get_aio_context(s->bs);
+
+    aio_context_acquire(ctx);
+    if (s->primary->drains) {
+        flush_soon(s->primary);
+    } else if (!s->primary->queue.deferring) {
+        repl_flush_send(s);
+    }
+    aio_context_release(ctx);
+}
+
+static void defer(BDRVReplicationState *s)
+{
+    ReplPrimary *p = s->primary;
+    ReplRequest *r;
+
+    while ((r = repl_queue_defer(&p->queue, &p->owed))) {
+        repl_send_drop(s, r);
+    }
+    /* Some may have waited for one of these, or for one under way */
+    repl_send_now(s);
+}
+
+static void resume(BDRVReplicationState *s)
+{
+    ReplPrimary *p = s->primary;
+
+    repl_queue_resume(&p->queue);
+    if (p->queue.ordered) {
+        repl_flush_send(s);
+    } else if (p->owed) {
+        flush_soon(p);
+    }
+    repl_send_wake(p);
+}
+
+void repl_primary_defer(BDRVReplicationState *s, bool deferring)
+{
+    if (deferring && !s->primary->queue.deferring) {
+        defer(s);
+    } else if (!deferring && s->primary->queue.deferring) {
+        resume(s);
+    }
+}
+
+bool repl_primary_is_short(BDRVReplicationState *s)
+{
+    return repl_queue_is_short(&s->primary->queue);
+}
