@@ -185,6 +185,16 @@ static int echo_once(BenchWork *work, BenchEcho *e, int fd, uint64_t number,
     return 1;
 }
 
+/* TCP's retransmission time-out, as the connection has learnt it; 0: unknown */
+static double rto_ms(int fd)
+{
+    struct tcp_info info = { };
+    socklen_t len = sizeof(info);
+
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ? 0 :
+           info.tcpi_rto / 1e3;
+}
+
 bool bench_client_echo(BenchWork *work, void *opaque, Error **errp)
 {
     ERRP_GUARD();
@@ -218,6 +228,7 @@ bool bench_client_echo(BenchWork *work, void *opaque, Error **errp)
             ret = bench_work_wait_until(work, -1, 0, now + e->pause_ns, errp);
         }
     }
+    e->rto_ms = e->udp ? 0 : rto_ms(fd);
     close(fd);
     if (ret < 0 && bench_work_stopped(work)) {
         g_clear_pointer(errp, error_free); /* that is how it is to end */
@@ -343,8 +354,8 @@ bool bench_client_requests(BenchWork *work, void *opaque, Error **errp)
     }
     assert(r->connections <= CONNECTIONS_MAX);
     for (i = 0; ok && i < r->connections; i++) {
-        pfd[i].fd = bench_client_open(work, r->address, GUEST_COUNTER_PORT,
-                                      SOCK_STREAM, errp);
+        pfd[i].fd = bench_client_open(work, r->address, r->port, SOCK_STREAM,
+                                      errp);
         ok = pfd[i].fd >= 0;
     }
     ok = ok && request_loop(work, r, pfd, errp);

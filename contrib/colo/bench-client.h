@@ -24,6 +24,7 @@ typedef struct BenchEcho {
     GArray *ms;           /* of double: each round trip; may be NULL */
     GArray *answers;      /* of int64_t: when each came, ns; may be NULL */
     unsigned lost;        /* out: datagrams without an answer within 1 s */
+    double rto_ms;        /* out, TCP: when it would send again, at the end */
 } BenchEcho;
 BenchWorkFunc bench_client_echo;
 
@@ -40,6 +41,7 @@ BenchWorkFunc bench_client_connect;
 /* @count closed loops of small requests ("next" to the counter service) */
 typedef struct BenchRequests {
     const char *address;
+    uint16_t port;        /* of such a service */
     unsigned connections; /* up to 32 */
     double seconds;
     double per_second;    /* out */

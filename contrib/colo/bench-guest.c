@@ -364,6 +364,18 @@ void bench_guest_on_resume(BenchGuest *g, void (*resumed)(void *opaque),
     g->resumed_opaque = opaque;
 }
 
+int bench_guest_step_commands(BenchGuest *g, const char *step, Error **errp)
+{
+    char *const *lines = procedure_step_chosen(g->s.procedure, step, g->s.vars,
+                                               errp);
+    int count = 0;
+
+    for (int i = 0; lines && lines[i]; i++) {
+        count += procedure_is_qmp(lines[i]);
+    }
+    return lines ? count : -1;
+}
+
 void bench_guest_kill(BenchGuest *g, BenchSide side)
 {
     int primary = pair_primary(pair_run_pair(g->s.run));

@@ -73,6 +73,10 @@ const BenchPauses *bench_guest_pauses(BenchGuest *guest);
 void bench_guest_on_resume(BenchGuest *guest, void (*resumed)(void *opaque),
                            void *opaque);
 
+/* Number of monitor commands in @step of the procedure, as chosen */
+int bench_guest_step_commands(BenchGuest *guest, const char *step,
+                              Error **errp);
+
 /* The rest is for pairs. */
 
 /* SIGKILL; from now on a loss is no surprise. */

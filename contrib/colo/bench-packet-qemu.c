@@ -20,6 +20,7 @@
 #define MAX_ENDS 16
 
 struct PacketProcess {
+    const BenchCpus *cpus;
     GSubprocessLauncher *launcher;
     GSubprocess *subprocess;
     int log_fd;
@@ -28,11 +29,12 @@ struct PacketProcess {
     int next_fd;           /* number of the next end over there */
 };
 
-PacketProcess *packet_process_new(void)
+PacketProcess *packet_process_new(const BenchCpus *cpus)
 {
     PacketProcess *process = g_new0(PacketProcess, 1);
 
     process->launcher = g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_NONE);
+    process->cpus = cpus;
     process->log_fd = -1;
     process->next_fd = FIRST_FD;
     return process;
@@ -134,6 +136,11 @@ bool packet_process_loop(PacketProcess *process, PacketPair pair,
 /* Between fork and exec: it must not outlive us. */
 static void child_setup(gpointer opaque)
 {
+    PacketProcess *process = opaque;
+
+    if (process->cpus) {
+        bench_cpus_use_theirs(process->cpus);
+    }
     prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 
@@ -147,8 +154,8 @@ bool packet_process_start(PacketProcess *process, char *const *argv,
         process->log_fd = dup(log_fd);
         g_subprocess_launcher_take_stderr_fd(process->launcher, log_fd);
     }
-    g_subprocess_launcher_set_child_setup(process->launcher, child_setup, NULL,
-                                          NULL);
+    g_subprocess_launcher_set_child_setup(process->launcher, child_setup,
+                                          process, NULL);
     process->subprocess = g_subprocess_launcher_spawnv(
         process->launcher, (const char *const *)argv, &gerr);
     /* With it go our copies of the process's ends, which must close with it. */

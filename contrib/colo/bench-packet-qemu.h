@@ -11,6 +11,7 @@
 #define COLO_BENCH_PACKET_QEMU_H
 
 #include "qapi/error.h"
+#include "bench-cpus.h"
 
 typedef struct PacketProcess PacketProcess;
 
@@ -20,8 +21,11 @@ typedef enum PacketPair {
     PACKET_TCP,        /* over 127.0.0.1, as the documented channels */
 } PacketPair;
 
-/* Nothing runs yet. */
-PacketProcess *packet_process_new(void);
+/*
+ * Nothing runs yet.  It will run on the others of @cpus, which must live as
+ * long; where that is NULL, on those of the thread that starts it.
+ */
+PacketProcess *packet_process_new(const BenchCpus *cpus);
 
 /* Ends what runs, closes our ends. */
 void packet_process_free(PacketProcess *process);

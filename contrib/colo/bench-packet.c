@@ -23,6 +23,8 @@
  */
 #include "qemu/osdep.h"
 #include "bench-packet.h"
+#include "bench-cpus.h"
+#include "bench-output.h"
 #include "bench-packet-pump.h"
 #include "bench-packet-qemu.h"
 #include "bench-syscalls.h"
@@ -33,6 +35,8 @@
 /* System calls are counted in bursts, whose size decides how many there are. */
 #define BURST 16
 #define BURSTS 64
+/* For a binary to list its objects */
+#define LIST_MS (10 * 1000)
 
 typedef struct Rig {
     PacketProcess *process;
@@ -187,6 +191,7 @@ typedef struct Bench {
     unsigned round;
     double seconds;
     unsigned latencies;
+    BenchCpus cpus;        /* the pump's, and the process's */
     BenchResults *results;
 } Bench;
 
@@ -307,10 +312,18 @@ static MeasureFunc *const measures[] = {
     measure_rate, measure_rate, measure_syscalls, measure_latency
 };
 
-static void rig_init(Rig *rig, bool tso)
+/*
+ * One packet's way is measured on one CPU, and all else with the pump on a CPU
+ * of its own: on two, each packet would wait until a CPU that sleeps has woken
+ * up, which takes longer than all that the object does.
+ */
+static void rig_init(Rig *rig, const Bench *bench, const char *figure)
 {
+    bool together = g_str_equal(figure, "latency");
+    bool tso = g_str_equal(figure, "rate.tso");
+
     *rig = (Rig) {
-        .process = packet_process_new(),
+        .process = packet_process_new(together ? NULL : &bench->cpus),
         .in = { { .fd = -1 }, { .fd = -1 } },
         .sink = { .fd = -1 },
         .tso = tso,
@@ -331,7 +344,7 @@ static bool measure(const Bench *bench, const char *qemu,
     Rig rig;
     bool ok;
 
-    rig_init(&rig, g_str_equal(figures[figure], "rate.tso"));
+    rig_init(&rig, bench, figures[figure]);
     g_ptr_array_add(rig.argv, g_strdup(qemu));
     option(&rig, "-M", "none");
     option(&rig, "-accel", "tcg");
@@ -350,19 +363,8 @@ static bool measure(const Bench *bench, const char *qemu,
 static char *list_objects(const char *qemu, Error **errp)
 {
     const char *const argv[] = { qemu, "-M", "none", "-object", "help", NULL };
-    g_autoptr(GError) gerr = NULL;
-    char *out = NULL;
-    int status;
 
-    if (!g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL,
-                      NULL, &out, NULL, &status, &gerr) ||
-        !g_spawn_check_exit_status(status, &gerr)) {
-        error_setg(errp, "%s does not list its objects: %s", qemu,
-                   gerr->message);
-        g_free(out);
-        return NULL;
-    }
-    return out;
+    return bench_output_of(argv, LIST_MS, errp);
 }
 
 static bool is_listed(const char *objects, const char *name)
@@ -442,12 +444,14 @@ bool bench_packet_run(const char *qemu, BenchVariant variant, unsigned round,
     if (!objects) {
         return false;
     }
+    bench_cpus_pin(&bench.cpus);
     for (int i = 0; i < ARRAY_SIZE(topologies); i++) {
         const char *name = topologies[i].name;
 
         run_topology(&bench, name, qemu, topology_for(name, config), objects,
                      &first);
     }
+    bench_cpus_restore(&bench.cpus);
     if (first) {
         error_propagate(errp, first);
         return false;
@@ -481,15 +485,14 @@ bool bench_packet_limit(unsigned round, const BenchPacketConfig *config,
     bool ok = true;
 
     bench.prefix = "limit.packet";
+    bench_cpus_pin(&bench.cpus);
     for (int i = 0; ok && i < ARRAY_SIZE(figures); i++) {
         Rig rig;
 
-        if (g_str_equal(figures[i], "syscalls")) {
-            continue;
-        }
-        rig_init(&rig, g_str_equal(figures[i], "rate.tso"));
+        rig_init(&rig, &bench, figures[i]);
         ok = build_limit(&rig, errp) && measures[i](&bench, &rig, errp);
         rig_end(&rig);
     }
+    bench_cpus_restore(&bench.cpus);
     return ok;
 }

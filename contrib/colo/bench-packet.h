@@ -5,6 +5,10 @@
  * own, pushes made-up but realistic frames through them, and adds the metrics
  * packet.* (and limit.packet.* for BENCH_LIMIT) to the results.
  *
+ * Where there are two CPUs or more, the calling thread, which pumps, runs on
+ * the first of them during the call.  The QEMU has the others, but for the
+ * latency, which is taken with both on the first.
+ *
  * Thread: one; it must live as long as the call.  Starts up to 16 QEMUs, one
  * after the other, and blocks for about 8 * seconds + 10 s; a QEMU that is
  * stuck costs 10 s more each.

@@ -10,7 +10,6 @@
 #include "bench-run.h"
 
 #define CHANNEL_PORT 9998
-#define LOADED_MB_PER_S 100
 #define SETTLE_S 1.0
 
 /* Bytes of the migration channel at each checkpoint */
@@ -47,8 +46,9 @@ static double paused_ms(BenchRun *run)
     return sum;
 }
 
-static bool add_cpu(BenchRun *run, const char *metric, double before,
-                    pid_t pid, double guest_s, Error **errp)
+/* What it takes alone is the @limit for both sides of a pair. */
+static bool add_cpu(BenchRun *run, const char *metric, const char *limit,
+                    double before, pid_t pid, double guest_s, Error **errp)
 {
     double now = bench_cpu_seconds(pid);
 
@@ -58,6 +58,10 @@ static bool add_cpu(BenchRun *run, const char *metric, double before,
         return false;
     }
     bench_run_add(run, metric, (now - before) / guest_s);
+    if (limit) {
+        bench_results_add(run->results, limit, BENCH_LIMIT, run->round,
+                          (now - before) / guest_s);
+    }
     return true;
 }
 
@@ -69,6 +73,7 @@ static bool measure(BenchRun *run, const char *load, const char *channel,
     pid_t s = pair ? bench_guest_pid(run->guest, BENCH_SECONDARY) : -1;
     g_autofree char *p_metric = g_strdup_printf("cost.cpu.p.%s", load);
     g_autofree char *s_metric = g_strdup_printf("cost.cpu.s.%s", load);
+    g_autofree char *limit = g_strdup_printf("limit.cpu.%s", load);
     double p_before = bench_cpu_seconds(p);
     double s_before = pair ? bench_cpu_seconds(s) : 0;
     double paused = paused_ms(run), guest_s;
@@ -85,8 +90,9 @@ static bool measure(BenchRun *run, const char *load, const char *channel,
                    "two checkpoints", CHANNEL_PORT);
         ok = false;
     }
-    return ok && add_cpu(run, p_metric, p_before, p, guest_s, errp) &&
-           (!pair || add_cpu(run, s_metric, s_before, s, guest_s, errp));
+    return ok && add_cpu(run, p_metric, pair ? NULL : limit, p_before, p,
+                         guest_s, errp) &&
+           (!pair || add_cpu(run, s_metric, NULL, s_before, s, guest_s, errp));
 }
 
 static bool measure_ram(BenchRun *run, Error **errp)
@@ -102,14 +108,34 @@ static bool measure_ram(BenchRun *run, Error **errp)
     return true;
 }
 
+/* With the rate of memory load that was reached meanwhile */
+static bool measure_loaded(BenchRun *run, Error **errp)
+{
+    uint64_t before, after;
+    int64_t start;
+
+    if (!bench_run_load(run, BENCH_COST_MB_PER_S, errp) ||
+        !bench_guest_sleep(run->guest, SETTLE_S, errp) ||
+        !bench_run_load_pages(run, &before, errp)) {
+        return false;
+    }
+    start = bench_now_ns();
+    if (!measure(run, "loaded", "cost.channel.bytes.loaded", errp) ||
+        !bench_run_load_pages(run, &after, errp)) {
+        return false;
+    }
+    bench_run_add(run, "load.cost",
+                  bench_run_load_mb_per_s(after - before,
+                                          bench_now_ns() - start));
+    return true;
+}
+
 bool bench_run_cost(BenchRun *run, Error **errp)
 {
     if (g_str_equal(run->part, "idle")) {
         return measure(run, "idle", "cost.channel.bytes", errp);
     }
-    return bench_run_load(run, LOADED_MB_PER_S, errp) &&
-           bench_guest_sleep(run->guest, SETTLE_S, errp) &&
-           measure(run, "loaded", "cost.channel.bytes.loaded", errp) &&
+    return measure_loaded(run, errp) &&
            (!bench_guest_is_pair(run->guest) || measure_ram(run, errp)) &&
            bench_run_load(run, 0, errp);
 }

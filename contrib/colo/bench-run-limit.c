@@ -11,8 +11,10 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include "bench-client.h"
 #include "bench-run.h"
+#include "guest-proto.h"
 
 #define CHUNK (256 * 1024)
 #define PAGE_BYTES 4096
@@ -20,12 +22,14 @@
 #define COPY_BYTES (128 * 1024 * 1024)
 #define ECHO_BYTES 64
 #define WORK_MS (60 * 1000)
+/* How late a peer sees that it is to end */
+#define POLL_MS 50
 
 /* The other end of a connection over the loopback, in a thread of its own */
 typedef struct Peer {
     int listen_fd;
     uint16_t port;
-    bool echo;             /* or else only read */
+    bool echo;             /* or else only read: for peer_work() */
 } Peer;
 
 static bool peer_listen(Peer *peer, Error **errp)
@@ -38,7 +42,7 @@ static bool peer_listen(Peer *peer, Error **errp)
     peer->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (peer->listen_fd < 0 ||
         bind(peer->listen_fd, (struct sockaddr *)&in, len) < 0 ||
-        listen(peer->listen_fd, 1) < 0 ||
+        listen(peer->listen_fd, BENCH_REQUESTS_CONNECTIONS) < 0 ||
         getsockname(peer->listen_fd, (struct sockaddr *)&in, &len) < 0) {
         error_setg_errno(errp, errno, "no socket for the loopback");
         return false;
@@ -47,22 +51,32 @@ static bool peer_listen(Peer *peer, Error **errp)
     return true;
 }
 
-static bool peer_work(BenchWork *work, void *opaque, Error **errp)
+static int peer_accept(BenchWork *work, const Peer *peer, Error **errp)
 {
-    Peer *peer = opaque;
-    g_autofree char *buf = g_malloc(CHUNK);
     int fd, one = 1;
-    bool ok;
 
     if (!bench_work_wait(work, peer->listen_fd, POLLIN, errp)) {
-        return false;
+        return -1;
     }
     fd = accept4(peer->listen_fd, NULL, NULL, SOCK_CLOEXEC);
     if (fd < 0) {
         error_setg_errno(errp, errno, "accept");
-        return false;
+        return -1;
     }
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    return fd;
+}
+
+static bool peer_work(BenchWork *work, void *opaque, Error **errp)
+{
+    Peer *peer = opaque;
+    g_autofree char *buf = g_malloc(CHUNK);
+    int fd = peer_accept(work, peer, errp);
+    bool ok;
+
+    if (fd < 0) {
+        return false;
+    }
     while ((ok = bench_work_wait(work, fd, POLLIN, errp))) {
         ssize_t n = recv(fd, buf, CHUNK, 0);
 
@@ -74,8 +88,55 @@ static bool peer_work(BenchWork *work, void *opaque, Error **errp)
     return ok;
 }
 
-/* Runs @client against a peer of its own. */
-static bool with_peer(BenchRun *run, bool echo, BenchWorkFunc *client,
+/* A record for each line that has come; false where the client has ended. */
+static bool answer_lines(int fd)
+{
+    static const char record[GUEST_RECORD_SIZE] = "0123456789";
+    char lines[256];
+    ssize_t n = recv(fd, lines, sizeof(lines), MSG_DONTWAIT);
+
+    if (n < 0) {
+        return errno == EAGAIN || errno == EINTR;
+    }
+    for (ssize_t i = 0; i < n; i++) {
+        if (lines[i] == '\n' &&
+            send(fd, record, sizeof(record), MSG_NOSIGNAL) != sizeof(record)) {
+            return false;
+        }
+    }
+    return n > 0;
+}
+
+/* What the guest's counter service does, without a guest */
+static bool records_work(BenchWork *work, void *opaque, Error **errp)
+{
+    struct pollfd pfd[BENCH_REQUESTS_CONNECTIONS];
+    bool ok = true;
+    int count;
+
+    for (count = 0; ok && count < ARRAY_SIZE(pfd); ) {
+        pfd[count].fd = peer_accept(work, opaque, errp);
+        pfd[count].events = POLLIN;
+        ok = pfd[count].fd >= 0;
+        count += ok;
+    }
+    while (ok && !bench_work_stopped(work)) {
+        int n = poll(pfd, count, POLL_MS);
+
+        for (int i = 0; n > 0 && i < count; i++) {
+            if (pfd[i].revents && !answer_lines(pfd[i].fd)) {
+                ok = false; /* the client has ended it */
+            }
+        }
+    }
+    for (int i = 0; i < count; i++) {
+        close(pfd[i].fd);
+    }
+    return ok;
+}
+
+/* Runs @client against a peer of its own, which does @server. */
+static bool with_peer(BenchWorkFunc *server, bool echo, BenchWorkFunc *client,
                       void *opaque, uint16_t *port, Error **errp)
 {
     Peer peer = { .echo = echo };
@@ -87,7 +148,7 @@ static bool with_peer(BenchRun *run, bool echo, BenchWorkFunc *client,
         return false;
     }
     *port = peer.port;
-    work = bench_work_start(peer_work, &peer, WORK_MS);
+    work = bench_work_start(server, &peer, WORK_MS);
     ok = bench_work_run(client, opaque, WORK_MS, errp);
     bench_work_stop(work);
     /* That it was stopped is how it ends. */
@@ -137,7 +198,7 @@ static bool limit_loopback(BenchRun *run, Error **errp)
     } resyncs[] = { { "1m", 1 }, { "100m", 100 }, { "all", 4096 } };
     Loopback l = { .seconds = run->effort->limit_s };
 
-    if (!with_peer(run, false, loopback_work, &l, &l.port, errp)) {
+    if (!with_peer(peer_work, false, loopback_work, &l, &l.port, errp)) {
         return false;
     }
     bench_run_add(run, "limit.loopback", l.mb_per_s);
@@ -162,10 +223,31 @@ static bool limit_rtt(BenchRun *run, Error **errp)
         .seconds = run->effort->limit_s,
     };
 
-    if (!with_peer(run, true, bench_client_echo, &echo, &echo.port, errp)) {
+    if (!with_peer(peer_work, true, bench_client_echo, &echo, &echo.port,
+                   errp)) {
         return false;
     }
+    if (!echo.rto_ms) {
+        error_setg(errp, "TCP does not tell when it would send again");
+        return false;
+    }
+    bench_run_add(run, "limit.rto", echo.rto_ms);
     bench_run_add_all(run, "limit.rtt", ms);
+    return true;
+}
+
+static bool limit_requests(BenchRun *run, Error **errp)
+{
+    BenchRequests requests = {
+        .address = "127.0.0.1", .connections = BENCH_REQUESTS_CONNECTIONS,
+        .seconds = run->effort->limit_s,
+    };
+
+    if (!with_peer(records_work, false, bench_client_requests, &requests,
+                   &requests.port, errp)) {
+        return false;
+    }
+    bench_run_add(run, "limit.requests", requests.per_second);
     return true;
 }
 
@@ -206,6 +288,18 @@ static bool limit_memcpy(BenchRun *run, Error **errp)
     return true;
 }
 
+static bool add_state_size(BenchRun *run, const char *file, Error **errp)
+{
+    struct stat st;
+
+    if (stat(file, &st) < 0) {
+        error_setg_errno(errp, errno, "%s", file);
+        return false;
+    }
+    bench_run_add(run, "limit.channel.idle", st.st_size / 1024.0);
+    return true;
+}
+
 /*
  * All devices of a stopped guest into a file, and from there into those of a
  * new QEMU with the same RAM: what a checkpoint cannot do without, on both
@@ -230,7 +324,8 @@ bool bench_run_device_state(BenchRun *run, Error **errp)
             return false;
         }
         saved = (bench_now_ns() - start) / 1e6;
-        if (!bench_guest_load_devices(run->guest, file, &loaded, errp)) {
+        if (!add_state_size(run, file, errp) ||
+            !bench_guest_load_devices(run->guest, file, &loaded, errp)) {
             return false;
         }
         bench_run_add(run, "limit.device-state.save", saved);
@@ -240,9 +335,44 @@ bool bench_run_device_state(BenchRun *run, Error **errp)
     return true;
 }
 
+/*
+ * The monitor commands of a failover, as to their number: one after the
+ * other, each sent when the last one's answer is there.
+ */
+bool bench_run_commands(BenchRun *run, Error **errp)
+{
+    int count = bench_guest_step_commands(run->guest, "secondary-failover",
+                                          errp);
+    int64_t start = bench_now_ns();
+
+    if (count < 0) {
+        return false;
+    }
+    for (int i = 0; i < count; i++) {
+        if (!bench_guest_qmp(run->guest, BENCH_PRIMARY,
+                             "{'execute': 'query-version'}", errp)) {
+            return false;
+        }
+    }
+    bench_run_add(run, "limit.failover.commands",
+                  (bench_now_ns() - start) / 1e6);
+    return true;
+}
+
+/* What is known without measuring, from the settings */
+static void add_known(BenchRun *run)
+{
+    double load_kib = BENCH_COST_MB_PER_S * 1e6 / 1024 *
+                      run->config->interval_ms / 1e3;
+
+    bench_run_add(run, "limit.guest-ram", run->config->memory_mib);
+    bench_run_add(run, "limit.channel.loaded",
+                  MIN(load_kib, bench_run_load_mib(run) * 1024));
+}
+
 bool bench_run_machine(BenchRun *run, Error **errp)
 {
-    bench_run_add(run, "limit.guest-ram", run->config->memory_mib);
+    add_known(run);
     return limit_loopback(run, errp) && limit_rtt(run, errp) &&
-           limit_memcpy(run, errp);
+           limit_requests(run, errp) && limit_memcpy(run, errp);
 }

@@ -13,7 +13,6 @@
 
 #define GUEST SANDBOX_GUEST_IP4
 #define ECHO_BYTES 64
-#define CONNECTIONS 8
 #define GRACE_MS (30 * 1000)
 /* A transfer slower than 0.5 MB/s is no transfer. */
 #define BYTES_PER_MS 500
@@ -69,7 +68,8 @@ static bool run_requests(BenchRun *run, bool unused, const char *metric,
                          Error **errp)
 {
     BenchRequests requests = {
-        .address = GUEST, .connections = CONNECTIONS,
+        .address = GUEST, .port = GUEST_COUNTER_PORT,
+        .connections = BENCH_REQUESTS_CONNECTIONS,
         .seconds = run->effort->net_s,
     };
 

@@ -47,21 +47,6 @@ static const PauseLoad loads[] = {
     { "net", .net = true },
 };
 
-/* Pages that the load has written; the two guests differ in the answer. */
-static bool load_pages(BenchRun *run, uint64_t *pages, Error **errp)
-{
-    g_autofree char *answer = bench_guest_ask(run->guest, "load-stat", errp);
-
-    if (!answer) {
-        return false;
-    }
-    if (sscanf(answer, "pages %" SCNu64, pages) != 1) {
-        error_setg(errp, "the guest's answer to load-stat is '%s'", answer);
-        return false;
-    }
-    return true;
-}
-
 /* "pause.LOAD.WHAT"; free with g_free() */
 static char *metric_of(const PauseLoad *load, const char *what)
 {
@@ -211,15 +196,16 @@ static bool watch_dirty(BenchRun *run, const PauseLoad *load, Error **errp)
 
     if (!bench_run_load(run, load->mb_per_s, errp) ||
         !bench_guest_sleep(run->guest, SETTLE_S, errp) ||
-        !load_pages(run, &before, errp)) {
+        !bench_run_load_pages(run, &before, errp)) {
         return false;
     }
     start = bench_now_ns();
-    if (!watch(run, load, errp) || !load_pages(run, &after, errp)) {
+    if (!watch(run, load, errp) || !bench_run_load_pages(run, &after, errp)) {
         return false;
     }
-    bench_run_add(run, metric, (after - before) * 4096 * 1e3 /
-                  (bench_now_ns() - start));
+    bench_run_add(run, metric,
+                  bench_run_load_mb_per_s(after - before,
+                                          bench_now_ns() - start));
     return bench_run_load(run, 0, errp);
 }
 

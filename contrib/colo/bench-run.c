@@ -12,6 +12,7 @@
 
 /* Of the RAM; the guest allows a half of what the kernel has left. */
 #define LOAD_PART 0.39
+#define PAGE_BYTES 4096
 
 #define PAUSE(load) \
     { "pause", load, "pause." load " pause." load ".outside pause." load \
@@ -43,19 +44,22 @@ const BenchRunner bench_runners[] = {
     DISK("rand-read", "rand-read"),
     { "cost", "idle", "cost.cpu.?.idle cost.channel.bytes", bench_run_cost },
     { "cost", "loaded", "cost.cpu.?.loaded cost.channel.bytes.loaded "
-      "cost.ram.*", bench_run_cost },
+      "cost.ram.* load.cost", bench_run_cost },
     { "failover", NULL, "failover.*", bench_run_failover, .needs_pair = true,
       .why_alone = "a guest alone dies with its host", .spoils = true },
     RESYNC("1m"), RESYNC("100m"), RESYNC("all"),
+    /* With the guest alone that the others have left */
+    { "limits", "commands", "limit.failover.commands", bench_run_commands,
+      .limit = true },
+    { "limits", "machine", "limit.rtt limit.rto limit.loopback limit.memcpy "
+      "limit.requests limit.guest-ram limit.channel.* limit.resync.*",
+      bench_run_machine, .no_guest = true, .limit = true },
+    { "limits", "device-state", "limit.device-state*", bench_run_device_state,
+      .shared_ram = true, .spoils = true, .rounds = 2, .limit = true },
     { "packet", NULL, "packet.*", bench_run_packet, .needs_pair = true,
       .why_alone = "there is no packet path", .no_guest = true },
     { "packet", NULL, "limit.packet.*", bench_run_packet_limits,
       .no_guest = true, .limit = true },
-    { "limits", "machine", "limit.rtt limit.loopback limit.memcpy "
-      "limit.guest-ram limit.resync.*", bench_run_machine, .no_guest = true,
-      .limit = true },
-    { "limits", "device-state", "limit.device-state*", bench_run_device_state,
-      .shared_ram = true, .spoils = true, .rounds = 2, .limit = true },
 };
 
 const size_t bench_runners_count = ARRAY_SIZE(bench_runners);
@@ -102,10 +106,34 @@ bool bench_run_packet_limits(BenchRun *run, Error **errp)
     return bench_packet_limit(run->round, &config, run->results, errp);
 }
 
+double bench_run_load_mib(const BenchRun *run)
+{
+    return run->config->memory_mib * LOAD_PART;
+}
+
+bool bench_run_load_pages(BenchRun *run, uint64_t *pages, Error **errp)
+{
+    g_autofree char *answer = bench_guest_ask(run->guest, "load-stat", errp);
+
+    if (!answer) {
+        return false;
+    }
+    if (sscanf(answer, "pages %" SCNu64, pages) != 1) {
+        error_setg(errp, "the guest's answer to load-stat is '%s'", answer);
+        return false;
+    }
+    return true;
+}
+
+double bench_run_load_mb_per_s(uint64_t pages, int64_t ns)
+{
+    return pages * PAGE_BYTES * 1e3 / ns;
+}
+
 bool bench_run_load(BenchRun *run, unsigned mb_per_s, Error **errp)
 {
     g_autofree char *command = g_strdup_printf("load %.0f %.0f",
-        mb_per_s * 1e6 / (1 << 20), run->config->memory_mib * LOAD_PART);
+        mb_per_s * 1e6 / (1 << 20), bench_run_load_mib(run));
 
     return bench_guest_command(run->guest, mb_per_s ? command : "load 0 0",
                                errp);

@@ -11,6 +11,11 @@
 #include "bench-guest.h"
 #include "bench-result.h"
 
+/* What requests.rate, and its limit, have at a time */
+#define BENCH_REQUESTS_CONNECTIONS 8
+/* The memory load of cost.*.loaded, 10^6 bytes a second */
+#define BENCH_COST_MB_PER_S 100
+
 /* How much is done per round; one is chosen by option. */
 typedef struct BenchEffort {
     const char *name;
@@ -86,6 +91,7 @@ bool bench_run_resync(BenchRun *run, Error **errp);
 bool bench_run_packet(BenchRun *run, Error **errp);
 bool bench_run_packet_limits(BenchRun *run, Error **errp);
 /* bench-run-limit.c */
+bool bench_run_commands(BenchRun *run, Error **errp);
 bool bench_run_machine(BenchRun *run, Error **errp);
 bool bench_run_device_state(BenchRun *run, Error **errp);
 
@@ -94,5 +100,10 @@ bool bench_run_device_state(BenchRun *run, Error **errp);
  * fixed part of the RAM, so that at most that is dirty per checkpoint.
  */
 bool bench_run_load(BenchRun *run, unsigned mb_per_s, Error **errp);
+double bench_run_load_mib(const BenchRun *run);
+/* Pages that it has written so far; the two guests differ in the answer. */
+bool bench_run_load_pages(BenchRun *run, uint64_t *pages, Error **errp);
+/* ... and what rate that is, in @ns */
+double bench_run_load_mb_per_s(uint64_t pages, int64_t ns);
 
 #endif

@@ -22,7 +22,7 @@
 #define SLACK_US 2000
 #define WORK_MS (60 * 1000)
 #define ECHO_S 0.5
-/* Of each pause */
+/* Of each pause; odd */
 #define TRIES 5
 /* The relay's timers, and two more programs on the way */
 #define DELAY_LATE_MS 1.5
@@ -84,12 +84,15 @@ static bool check_pause(Timeline *timeline, const Known *known,
     return true;
 }
 
-/* All tries of one length; one of them at least is found as it was. */
+/*
+ * All tries of one length; the median of them is found as it was.  A busy
+ * machine may spoil the others.
+ */
 static bool check_tries(Timeline *timeline, const Known *known,
                         const BenchSpan *inside, const GArray *gaps,
                         Error **errp)
 {
-    bool any = false;
+    unsigned found = 0;
 
     for (int i = 0; i < TRIES; i++) {
         bool close;
@@ -98,14 +101,16 @@ static bool check_tries(Timeline *timeline, const Known *known,
                          errp)) {
             return false;
         }
-        any |= close;
+        found += close;
     }
-    if (!any) {
-        error_setg(errp, "%d pauses of %.2f ms and more were all found longer, "
-                   "or inside and outside further apart, than their bounds",
-                   TRIES, known->least_ms);
+    if (found <= TRIES / 2) {
+        error_setg(errp, "of %d pauses of %.2f ms and more only %u were found "
+                   "as they were; the others longer, or inside and outside "
+                   "further apart, than their bounds: is the machine busy?",
+                   TRIES, known->least_ms, found);
+        return false;
     }
-    return any;
+    return true;
 }
 
 static bool test_pauses(BenchGuest *guest, const ScenarioConfig *config,

@@ -8,6 +8,7 @@
 #include "qemu/osdep.h"
 #include <sys/resource.h>
 #include "qemu/error-report.h"
+#include "bench-output.h"
 #include "bench-proc.h"
 #include "bench-report.h"
 #include "bench-selftest.h"
@@ -19,6 +20,8 @@
 #define MIB (1024 * 1024ULL)
 /* As in nice(1) */
 #define PRIORITY -10
+/* For a build to say what it is */
+#define VERSION_MS (10 * 1000)
 
 static const BenchEffort effort_full = {
     .name = "full", .rounds = 5, .pause_s = 6, .net_s = 2, .disk_s = 1.5,
@@ -265,10 +268,8 @@ static char *describe_build(const char *qemu)
     if (!qemu) {
         return g_strdup("not measured");
     }
-    if (!g_spawn_sync(NULL, (char **)argv, NULL,
-                      G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL, &out, NULL,
-                      NULL, NULL) ||
-        !g_file_get_contents(qemu, &content, &len, NULL)) {
+    out = bench_output_of(argv, VERSION_MS, NULL);
+    if (!out || !g_file_get_contents(qemu, &content, &len, NULL)) {
         return g_strdup(qemu);
     }
     sum = g_compute_checksum_for_data(G_CHECKSUM_SHA256, (guchar *)content,
