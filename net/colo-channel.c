@@ -149,34 +149,46 @@ static void out_flush_bh(void *opaque)
     ColoOut *out = opaque;
 
     out->scheduled = false;
+    out->alone = out->sent_in_round == 1;
+    out->sent_in_round = 0;
     out_flush(out);
 }
 
 /*
- * Within a round of its own loop, more frames are likely to follow. From
- * elsewhere, which is a vCPU or the COLO thread, waking the loop costs more than
- * writing.
+ * Within a round of its own loop, more frames are likely to follow, and all of them
+ * are written at its end.  But where the last round had one frame only, the next
+ * is likely to be alone as well, and need not wait for the end.  From elsewhere,
+ * which is a vCPU or the COLO thread, waking the loop costs more than writing.
  */
 static void out_wake(ColoOut *out)
 {
-    out->stats.queue = out->writer.used;
-    out->stats.queue_max = out->writer.max_used;
-    if (out->watch) {
-        return;
-    }
-    if (g_main_context_is_owner(out->context ?: g_main_context_default())) {
+    bool in_loop = g_main_context_is_owner(out->context ?:
+                                           g_main_context_default());
+    bool first = !out->scheduled;
+
+    if (in_loop && !out->watch) {
+        out->sent_in_round++;
         /* A second time would do nothing but wake a loop that is awake */
-        if (!out->scheduled) {
+        if (first) {
             out->scheduled = true;
             qemu_bh_schedule(out->flush);
         }
-    } else {
+    }
+    if (!in_loop || (first && out->alone)) {
         out_flush(out);
     }
+    out->stats.queue = out->writer.used;
+    out->stats.queue_max = out->writer.max_used;
 }
 
-bool colo_out_send(ColoOut *out, const struct iovec *iov, int iovcnt,
-                   uint32_t vnet_hdr_len)
+void colo_out_flush(ColoOut *out)
+{
+    out_flush(out);
+}
+
+/* True: @frame is in the queue */
+static bool out_put(ColoOut *out, const struct iovec *iov, int iovcnt,
+                    uint32_t vnet_hdr_len)
 {
     if (!out->open) {
         out->stats.dropped++;
@@ -184,7 +196,6 @@ bool colo_out_send(ColoOut *out, const struct iovec *iov, int iovcnt,
     }
     switch (colo_frame_writer_put(&out->writer, iov, iovcnt, vnet_hdr_len)) {
     case COLO_FRAME_QUEUED:
-        out_wake(out);
         return true;
     case COLO_FRAME_FULL:
         out_drop(out, 1, "the peer does not read");
@@ -193,6 +204,26 @@ bool colo_out_send(ColoOut *out, const struct iovec *iov, int iovcnt,
         out_drop(out, 1, "too long to be sent");
         return false;
     }
+}
+
+bool colo_out_put(ColoOut *out, const struct iovec *iov, int iovcnt,
+                  uint32_t vnet_hdr_len)
+{
+    bool queued = out_put(out, iov, iovcnt, vnet_hdr_len);
+
+    out->stats.queue = out->writer.used;
+    out->stats.queue_max = out->writer.max_used;
+    return queued;
+}
+
+bool colo_out_send(ColoOut *out, const struct iovec *iov, int iovcnt,
+                   uint32_t vnet_hdr_len)
+{
+    if (!out_put(out, iov, iovcnt, vnet_hdr_len)) {
+        return false;
+    }
+    out_wake(out);
+    return true;
 }
 
 void colo_out_send_marker(ColoOut *out, uint64_t epoch)
@@ -362,21 +393,34 @@ static void in_pump(ColoIn *in)
     }
 }
 
-/* Read once; false if there was nothing, or if that was the end */
-static bool in_read_channel(ColoIn *in, bool *end)
+/* The end of a batch, in which there may have been nothing */
+static void in_batch_done(ColoIn *in)
+{
+    if (in->batch_done) {
+        in->batch_done(in->opaque);
+    }
+}
+
+typedef enum InRead {
+    IN_END,             /* of the connection */
+    IN_NOTHING,
+    IN_LITTLE,          /* that was all, or one record of TLS */
+    IN_MUCH,            /* there may well be more */
+} InRead;
+
+static InRead in_read_channel(ColoIn *in)
 {
     size_t size;
     uint8_t *space = colo_frame_reader_space(&in->reader, &size);
     ssize_t n = qio_channel_read(in->ioc, (char *)space, size, NULL);
 
-    *end = n <= 0 && n != QIO_CHANNEL_ERR_BLOCK;
     if (n <= 0) {
-        return false;
+        return n == QIO_CHANNEL_ERR_BLOCK ? IN_NOTHING : IN_END;
     }
     in->stats.bytes += n;
     colo_frame_reader_fill(&in->reader, n);
     in_pump(in);
-    return true;
+    return n < size ? IN_LITTLE : IN_MUCH;
 }
 
 static gboolean in_readable(QIOChannel *ioc, GIOCondition cond, gpointer opaque);
@@ -400,14 +444,16 @@ static void in_rewatch(ColoIn *in)
 static gboolean in_readable(QIOChannel *ioc, GIOCondition cond, gpointer opaque)
 {
     ColoIn *in = opaque;
-    bool end = false;
+    InRead result = IN_MUCH;
 
     for (int i = 0; i < READS_PER_ROUND && in->ioc && in_ready(in); i++) {
-        if (!in_read_channel(in, &end)) {
+        result = in_read_channel(in);
+        if (result != IN_MUCH) {
             break;
         }
     }
-    if (end) {
+    in_batch_done(in);
+    if (result == IN_END) {
         qemu_chr_fe_disconnect(&in->chr);
     }
     in_rewatch(in);
@@ -420,14 +466,14 @@ static gboolean in_readable(QIOChannel *ioc, GIOCondition cond, gpointer opaque)
  */
 static void in_closed(ColoIn *in)
 {
-    bool end;
+    InRead result = IN_MUCH;
 
     in_unwatch(in);
-    for (int i = 0; i < READS_AT_END && in->ioc && in_ready(in); i++) {
-        if (!in_read_channel(in, &end)) {
-            break;
-        }
+    for (int i = 0; i < READS_AT_END && in->ioc && in_ready(in) &&
+         result > IN_NOTHING; i++) {
+        result = in_read_channel(in);
     }
+    in_batch_done(in);
     in_forget(in);
 }
 
@@ -471,6 +517,7 @@ static void in_read(void *opaque, const uint8_t *buf, int size)
     in->stats.bytes += size;
     colo_frame_reader_fill(&in->reader, size);
     in_pump(in);
+    in_batch_done(in);
     in_rewatch(in);
 }
 
@@ -479,6 +526,7 @@ static void in_resume_bh(void *opaque)
     ColoIn *in = opaque;
 
     in_pump(in);
+    in_batch_done(in);
     in_rewatch(in);
     qemu_chr_fe_accept_input(&in->chr);
 }

@@ -6,8 +6,8 @@
  *
  * ColoOut queues frames (one copy) and writes all that wait at once: from a BH
  * at the end of the main loop's current round, or right away for a vCPU thread,
- * whose packets come one by one.  A peer that does not read fills the queue;
- * what no longer fits is dropped and counted.
+ * whose packets come one by one, and for a loop in whose rounds they do.  A peer
+ * that does not read fills the queue; what no longer fits is dropped and counted.
  *
  * ColoIn hands frames out where they were read.  A frontend's read handler gets
  * 4 KiB at most at a time, copied; so that a socket's QIOChannel is read here
@@ -55,6 +55,8 @@ typedef struct ColoOut {
     ColoFrameWriter writer;
     QEMUBH *flush;
     bool scheduled;         /* the BH above will run */
+    unsigned sent_in_round; /* frames, of the loop's round that is going on */
+    bool alone;             /* there was one in the last round with any */
     guint watch;            /* waits for room in the socket; 0: does not */
     bool open;              /* what is queued will be written */
     int64_t warned;         /* us, when it last warned of drops */
@@ -80,6 +82,14 @@ void colo_out_destroy(ColoOut *out);
 /* Queue a frame, or drop it: false. */
 bool colo_out_send(ColoOut *out, const struct iovec *iov, int iovcnt,
                    uint32_t vnet_hdr_len);
+
+/*
+ * The same for an owner that calls colo_out_flush() when it has no more: in the
+ * thread of the channel's contexts, where the chardev may close.
+ */
+bool colo_out_put(ColoOut *out, const struct iovec *iov, int iovcnt,
+                  uint32_t vnet_hdr_len);
+void colo_out_flush(ColoOut *out);
 
 /* Queue a marker of @epoch, not 0, if there is a connection. */
 void colo_out_send_marker(ColoOut *out, uint64_t epoch);
@@ -112,6 +122,8 @@ typedef struct ColoIn {
     bool (*ready)(void *opaque);
     /* A frame or a marker; its data is valid only now. */
     void (*receive)(void *opaque, ColoFrameType type, const ColoFrame *frame);
+    /* Nothing more comes for now, if anything has come.  May be NULL. */
+    void (*batch_done)(void *opaque);
     void *opaque;
 } ColoIn;
 

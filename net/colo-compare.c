@@ -51,6 +51,7 @@ struct ColoCompare {
     ColoIn primary;
     bool primary_stalled;
     uint64_t primary_epoch;     /* of what comes from primary_in; 0: unknown */
+    unsigned in_batch;          /* frames since what was released was passed on */
     ColoOut out;
     ColoHeldList released;
     QEMUTimer *retry;
@@ -75,11 +76,12 @@ static void pass_on(ColoCompare *s)
     while ((held = QTAILQ_FIRST(&s->released)) && out_has_room(s)) {
         struct iovec iov = { .iov_base = held->data, .iov_len = held->len };
 
-        colo_out_send(&s->out, &iov, 1, held->vnet_hdr_len);
+        colo_out_put(&s->out, &iov, 1, held->vnet_hdr_len);
         QTAILQ_REMOVE(&s->released, held, in_order);
         QTAILQ_INSERT_TAIL(&sent, held, in_order);
     }
     colo_comparer_done(&s->comparer, &sent);
+    colo_out_flush(&s->out);
     if (held && s->out.open) {
         timer_mod(s->retry, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + RETRY_MS);
     }
@@ -123,6 +125,16 @@ static bool primary_ready(void *opaque)
     return !s->primary_stalled;
 }
 
+static void primary_batch_done(void *opaque)
+{
+    ColoCompare *s = opaque;
+
+    if (s->in_batch) {
+        s->in_batch = 0;
+        pass_on(s);
+    }
+}
+
 static void primary_receive(void *opaque, ColoFrameType type,
                             const ColoFrame *frame)
 {
@@ -133,9 +145,20 @@ static void primary_receive(void *opaque, ColoFrameType type,
 
     if (type == COLO_FRAME_MARKER) {
         s->primary_epoch = frame->epoch;
-    } else if (!colo_comparer_primary(&s->comparer, &iov, 1,
-                                      frame->vnet_hdr_len, s->primary_epoch)) {
+        return;
+    }
+    switch (colo_comparer_primary(&s->comparer, &iov, 1, frame->vnet_hdr_len,
+                                  s->primary_epoch)) {
+    case COLO_TAKEN_NOT:
         s->primary.stats.dropped++;
+        break;
+    case COLO_TAKEN_RELEASED:
+        if (++s->in_batch == COLO_COMPARER_BATCH) {
+            primary_batch_done(s);
+        }
+        break;
+    default:
+        break;
     }
 }
 
@@ -261,7 +284,8 @@ static bool setup(void *opaque, Error **errp)
 
     s->primary = (ColoIn) {
         .aio = c->aio, .context = c->context, .opened = primary_opened,
-        .ready = primary_ready, .receive = primary_receive, .opaque = s,
+        .ready = primary_ready, .receive = primary_receive,
+        .batch_done = primary_batch_done, .opaque = s,
     };
     s->out = (ColoOut) {
         .aio = c->aio, .context = c->context, .opened = pass_on_cb, .opaque = s,

@@ -153,8 +153,11 @@ static void trace_want(const ColoComparer *c)
     trace_colo_compare_main(text);
 }
 
-/* What the core has asked for is done without the lock */
-static void leave(ColoComparer *c)
+/*
+ * What the core has asked for is done without the lock.  True: there is something
+ * in the outbox.
+ */
+static bool leave_silently(ColoComparer *c)
 {
     bool wants = c->wants, released = !QTAILQ_EMPTY(&c->outbox);
     ColoReason reason = c->wanted;
@@ -174,7 +177,12 @@ static void leave(ColoComparer *c)
             notify_engine();
         }
     }
-    if (released) {
+    return released;
+}
+
+static void leave(ColoComparer *c)
+{
+    if (leave_silently(c)) {
         c->deliver(c->opaque);
     }
 }
@@ -228,11 +236,13 @@ bool colo_comparer_is_open(ColoComparer *c)
     return colo_core_lets_through(c->core) && !c->outbox_bytes;
 }
 
-bool colo_comparer_primary(ColoComparer *c, const struct iovec *iov, int iovcnt,
-                           uint32_t vnet_hdr_len, uint64_t epoch)
+ColoTaken colo_comparer_primary(ColoComparer *c, const struct iovec *iov,
+                                int iovcnt, uint32_t vnet_hdr_len,
+                                uint64_t epoch)
 {
     size_t len = iov_size(iov, iovcnt);
     ColoHeld *held = NULL;
+    bool released;
 
     enter(c);
     if (has_room(c) && len <= COLO_HELD_LARGE) {
@@ -243,31 +253,50 @@ bool colo_comparer_primary(ColoComparer *c, const struct iovec *iov, int iovcnt,
         held->epoch = epoch;
         colo_core_primary(c->core, held, now_ms());
     }
-    leave(c);
-    return held;
+    released = leave_silently(c);
+    return !held ? COLO_TAKEN_NOT : released ? COLO_TAKEN_RELEASED : COLO_TAKEN;
 }
 
-void colo_comparer_take(ColoComparer *c, ColoHeldList *list)
+static void recycle(ColoComparer *c, ColoHeldList *list)
 {
     ColoHeld *held;
 
-    QEMU_LOCK_GUARD(&c->lock);
+    while ((held = QTAILQ_FIRST(list))) {
+        QTAILQ_REMOVE(list, held, in_order);
+        c->outbox_bytes -= colo_held_footprint(held);
+        colo_core_recycle(c->core, held);
+    }
+}
+
+static void take(ColoComparer *c, ColoHeldList *list)
+{
+    ColoHeld *held;
+
     while ((held = QTAILQ_FIRST(&c->outbox))) {
         QTAILQ_REMOVE(&c->outbox, held, in_order);
         QTAILQ_INSERT_TAIL(list, held, in_order);
     }
 }
 
+void colo_comparer_take(ColoComparer *c, ColoHeldList *list)
+{
+    QEMU_LOCK_GUARD(&c->lock);
+    take(c, list);
+}
+
 void colo_comparer_done(ColoComparer *c, ColoHeldList *list)
 {
-    ColoHeld *held;
-
     QEMU_LOCK_GUARD(&c->lock);
-    while ((held = QTAILQ_FIRST(list))) {
-        QTAILQ_REMOVE(list, held, in_order);
-        c->outbox_bytes -= colo_held_footprint(held);
-        colo_core_recycle(c->core, held);
-    }
+    recycle(c, list);
+}
+
+bool colo_comparer_next_lot(ColoComparer *c, ColoHeldList *done,
+                            ColoHeldList *list)
+{
+    QEMU_LOCK_GUARD(&c->lock);
+    recycle(c, done);
+    take(c, list);
+    return !QTAILQ_EMPTY(list);
 }
 
 /* S's stream, in the compare thread */
@@ -283,6 +312,15 @@ static void secondary_opened(void *opaque)
     leave(c);
 }
 
+static void secondary_batch_done(void *opaque)
+{
+    ColoComparer *c = opaque;
+
+    c->in_batch = 0;
+    enter(c);
+    leave(c);
+}
+
 static void secondary_receive(void *opaque, ColoFrameType type,
                               const ColoFrame *frame)
 {
@@ -295,7 +333,10 @@ static void secondary_receive(void *opaque, ColoFrameType type,
         colo_core_secondary(c->core, frame->data, frame->len,
                             frame->vnet_hdr_len, now_ms());
     }
-    leave(c);
+    if (leave_silently(c) && ++c->in_batch == COLO_COMPARER_BATCH) {
+        c->in_batch = 0;
+        c->deliver(c->opaque);
+    }
 }
 
 static void on_timer(void *opaque)
@@ -369,6 +410,7 @@ static void start_in_thread(void *opaque)
         .context = c->context,
         .opened = secondary_opened,
         .receive = secondary_receive,
+        .batch_done = secondary_batch_done,
         .opaque = c,
     };
     c->timer = aio_timer_new(c->aio ?: qemu_get_aio_context(),

@@ -29,6 +29,12 @@
 #include "net/colo-channel.h"
 #include "net/colo-core.h"
 
+/*
+ * What is released by frames that were read together leaves together: after so
+ * many frames, or when there are no more.
+ */
+#define COLO_COMPARER_BATCH 64
+
 typedef struct ColoComparer ColoComparer;
 struct ColoComparer {
     /* Properties; see colo_comparer_add_properties() */
@@ -62,6 +68,7 @@ struct ColoComparer {
     AioContext *aio;
     GMainContext *context;
     ColoIn secondary;               /* compare thread */
+    unsigned in_batch;              /* compare thread; frames of S's */
     QEMUTimer *timer;               /* compare thread */
     QTAILQ_ENTRY(ColoComparer) next;
 };
@@ -100,12 +107,19 @@ void colo_comparer_run(ColoComparer *c, QEMUBHFunc *fn, void *opaque);
 /* Are we in the compare thread? */
 bool colo_comparer_in_thread(const ColoComparer *c);
 
+typedef enum ColoTaken {
+    COLO_TAKEN_NOT,         /* too long, or far more is held than should be */
+    COLO_TAKEN,
+    COLO_TAKEN_RELEASED,    /* and the owner is to look into the outbox */
+} ColoTaken;
+
 /*
- * P's guest has sent a frame, in @epoch (0: not known).  False: it was too long,
- * or far more is held than should be; it is not taken.  Any thread.
+ * P's guest has sent a frame, in @epoch (0: not known).  deliver() is not called.
+ * Any thread.
  */
-bool colo_comparer_primary(ColoComparer *c, const struct iovec *iov, int iovcnt,
-                           uint32_t vnet_hdr_len, uint64_t epoch);
+ColoTaken colo_comparer_primary(ColoComparer *c, const struct iovec *iov,
+                                int iovcnt, uint32_t vnet_hdr_len,
+                                uint64_t epoch);
 
 /* Would a frame of P's leave at once, uncompared?  Any thread. */
 bool colo_comparer_is_open(ColoComparer *c);
@@ -120,6 +134,10 @@ bool colo_comparer_has_room(ColoComparer *c);
  */
 void colo_comparer_take(ColoComparer *c, ColoHeldList *list);
 void colo_comparer_done(ColoComparer *c, ColoHeldList *list);
+
+/* Both: @done goes back, @list gets more; false: it is empty nevertheless. */
+bool colo_comparer_next_lot(ColoComparer *c, ColoHeldList *done,
+                            ColoHeldList *list);
 
 /*
  * QEMU ends, and the secondary may go on: what is held is of an epoch that

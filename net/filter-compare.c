@@ -53,13 +53,14 @@ struct FilterCompare {
     ColoVnetHdrCheck vnet_hdr_check;
     QEMUBH *kick;
     ColoReady ready;        /* waits while what was released cannot leave */
+    ColoHeldList released;  /* may leave, but the netdev does not take them yet */
     bool passing_on;
     uint64_t dropped;       /* packets of P: no room, or too long */
 };
 
 /*
- * The net layer keeps what it is given for a netdev while the guest is stopped,
- * but only so many packets, and drops the rest: it gets none.
+ * The net layer keeps what it is given for a netdev while the guest is stopped, or
+ * the netdev is full, but only so many packets, and drops the rest: it gets none.
  */
 static bool may_leave(void *opaque)
 {
@@ -69,35 +70,47 @@ static bool may_leave(void *opaque)
     return !colo_epoch_get() || !nic || qemu_can_send_packet(nic);
 }
 
-static void pass_on_all(FilterCompare *s)
+static void pass_first(FilterCompare *s, ColoHeldList *sent)
 {
     NetFilterState *nf = NETFILTER(s);
-    ColoHeldList list = QTAILQ_HEAD_INITIALIZER(list);
-    ColoHeld *held;
+    ColoHeld *held = QTAILQ_FIRST(&s->released);
+    struct iovec iov = { .iov_base = held->data, .iov_len = held->len };
+
+    QTAILQ_REMOVE(&s->released, held, in_order);
+    QTAILQ_INSERT_TAIL(sent, held, in_order);
+    qemu_netfilter_pass_to_next(nf->netdev->peer, 0, &iov, 1, nf);
+}
+
+/* @all: whether they may leave or not.  False: some have to wait. */
+static bool pass_some(FilterCompare *s, bool all)
+{
+    ColoHeldList sent = QTAILQ_HEAD_INITIALIZER(sent);
+    bool wait = false;
 
     /* Who receives a packet may send one: then the first call sees to both */
     if (s->passing_on) {
-        return;
+        return true;
     }
     s->passing_on = true;
-    while (colo_comparer_take(&s->comparer, &list), !QTAILQ_EMPTY(&list)) {
-        QTAILQ_FOREACH(held, &list, in_order) {
-            struct iovec iov = { .iov_base = held->data, .iov_len = held->len };
-
-            qemu_netfilter_pass_to_next(nf->netdev->peer, 0, &iov, 1, nf);
+    while (colo_comparer_next_lot(&s->comparer, &sent, &s->released) && !wait) {
+        while (!QTAILQ_EMPTY(&s->released) && !wait) {
+            if (all || may_leave(s)) {
+                pass_first(s, &sent);
+            } else {
+                wait = true;
+            }
         }
-        colo_comparer_done(&s->comparer, &list);
     }
     s->passing_on = false;
+    return !wait;
 }
 
 static void pass_on(void *opaque)
 {
     FilterCompare *s = opaque;
 
-    if (may_leave(s)) {
+    if (pass_some(s, false)) {
         colo_ready_cancel(&s->ready);
-        pass_on_all(s);
     } else {
         colo_ready_await(&s->ready, NULL, may_leave, pass_on, s);
     }
@@ -122,22 +135,25 @@ static ssize_t filter_compare_receive(NetFilterState *nf,
 {
     FilterCompare *s = FILTER_COMPARE(nf);
     uint32_t vnet_hdr_len = s->comparer.vnet_hdr ? nf->netdev->vnet_hdr_len : 0;
+    ColoTaken taken;
 
     /* QEMU's own announcements, and everything after a failover, pass */
     if (flags & QEMU_NET_PACKET_FLAG_RAW ||
         colo_comparer_is_open(&s->comparer)) {
         return 0;
     }
-    if (colo_comparer_primary(&s->comparer, iov, iovcnt, vnet_hdr_len,
-                              colo_epoch_get())) {
-        return iov_size(iov, iovcnt);
+    taken = colo_comparer_primary(&s->comparer, iov, iovcnt, vnet_hdr_len,
+                                  colo_epoch_get());
+    if (taken == COLO_TAKEN_NOT) {
+        /* A checkpoint may have released more than was to wait: that goes first */
+        pass_on(s);
+        taken = colo_comparer_primary(&s->comparer, iov, iovcnt, vnet_hdr_len,
+                                      colo_epoch_get());
     }
-    /* A checkpoint may have released more than was to wait: let that go first */
-    pass_on(s);
-    if (!colo_comparer_primary(&s->comparer, iov, iovcnt, vnet_hdr_len,
-                               colo_epoch_get())) {
-        s->dropped++;
+    if (taken == COLO_TAKEN_RELEASED) {
+        pass_on(s);
     }
+    s->dropped += taken == COLO_TAKEN_NOT;
     return iov_size(iov, iovcnt);
 }
 
@@ -158,7 +174,7 @@ static void filter_compare_status_changed(NetFilterState *nf, Error **errp)
     if (!nf->on) {
         colo_comparer_event(&s->comparer, COLO_EVENT_FAILOVER);
         /* What the guest sends from now on must not come before it */
-        pass_on_all(s);
+        pass_some(s, true);
     }
 }
 
@@ -216,7 +232,7 @@ static void filter_compare_cleanup(NetFilterState *nf)
     }
     colo_comparer_event(&s->comparer, COLO_EVENT_FAILOVER);
     colo_ready_cancel(&s->ready);
-    pass_on_all(s);
+    pass_some(s, true);
     colo_comparer_stop(&s->comparer, NULL);
     colo_ready_cancel(&s->ready);
     qemu_bh_delete(s->kick);
@@ -278,6 +294,7 @@ static void filter_compare_init(Object *obj)
 {
     FilterCompare *s = FILTER_COMPARE(obj);
 
+    QTAILQ_INIT(&s->released);
     s->comparer.deliver = deliver;
     s->comparer.opaque = s;
     colo_comparer_init(&s->comparer, obj);

@@ -91,11 +91,26 @@ static bool guest_takes(FilterRedirector *s)
     return !colo_epoch_get() || qemu_can_send_packet(NETFILTER(s)->netdev);
 }
 
+/*
+ * Likewise on P's way out: of what the net layer keeps for a netdev that is full, or
+ * while the guest is stopped, it drops what is more than 10000 packets, and what was
+ * compared nobody sends again.
+ */
+static bool netdev_takes(FilterRedirector *s)
+{
+    NetClientState *nic = NETFILTER(s)->netdev->peer;
+
+    return !colo_epoch_get() || !nic || qemu_can_send_packet(nic);
+}
+
 static bool redirector_in_ready(void *opaque)
 {
     FilterRedirector *s = opaque;
 
-    if (s->given_up || !towards_guest(s)) {
+    if (!towards_guest(s)) {
+        return netdev_takes(s);
+    }
+    if (s->given_up) {
         return true;
     }
     switch (colo_gate_verdict(&s->gate)) {

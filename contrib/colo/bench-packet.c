@@ -1,21 +1,7 @@
 /*
  * The packet path in isolation: one network object, one QEMU, no guest
  *
- * Frames come and go over sockets.  "wire" is a netdev with QEMU's socket
- * backend, in the place of the tap; "guest" another one, joined with it by a
- * hub, in the place of the NIC.  In all cases the object is measured together
- * with what must be there to feed it:
- *
- *   mirror          wire -> filter-mirror -> stream, and the guest
- *   redirector      stream -> filter-redirector -> filter-redirector -> stream
- *   compare         guest -> redirector -> colo-compare -> redirector -> wire,
- *                   over TCP on 127.0.0.1 as in docs/COLO-FT.txt, with the
- *                   secondary's stream
- *   filter-compare  guest -> filter-compare -> wire, with the secondary's
- *                   stream
- *
- * Segments of 60 KB go with vnet_hdr_support=on, for which the streams have
- * a field more.
+ * What is measured, and with what around it, stands in bench-packet-rig.h.
  *
  * Copyright (c) 2026 the qemu-colo developers
  *
@@ -26,7 +12,7 @@
 #include "bench-cpus.h"
 #include "bench-output.h"
 #include "bench-packet-pump.h"
-#include "bench-packet-qemu.h"
+#include "bench-packet-rig.h"
 #include "bench-syscalls.h"
 
 /* On their way at a time; less than a stock colo-compare can hold (1024) */
@@ -38,155 +24,13 @@
 /* For a binary to list its objects */
 #define LIST_MS (10 * 1000)
 
-typedef struct Rig {
-    PacketProcess *process;
-    PacketPort in[2];
-    PacketPort out;
-    PacketPort sink;
-    bool tso;
-    GPtrArray *argv;
-} Rig;
-
-typedef struct Topology {
-    const char *name;
-    const char *object;    /* that the binary must know */
-    bool (*build)(Rig *rig, Error **errp);
-} Topology;
-
-static void G_GNUC_PRINTF(3, 4) option(Rig *rig, const char *name,
-                                       const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    g_ptr_array_add(rig->argv, g_strdup(name));
-    g_ptr_array_add(rig->argv, g_strdup_vprintf(fmt, ap));
-    va_end(ap);
-}
-
-static const char *vnet(const Rig *rig)
-{
-    return rig->tso ? ",vnet_hdr_support=on" : "";
-}
-
-/* Joined with the others by a hub, in the place of a tap or a NIC */
-static bool add_netdev(Rig *rig, const char *id, PacketPort *port,
-                       Error **errp)
-{
-    int theirs, ours = packet_process_connect(rig->process, PACKET_UNIX,
-                                              &theirs, errp);
-
-    if (ours < 0) {
-        return false;
-    }
-    *port = (PacketPort) { .fd = ours };
-    option(rig, "-netdev", "socket,id=%s,fd=%d", id, theirs);
-    option(rig, "-netdev", "hubport,id=hub-%s,hubid=0,netdev=%s", id, id);
-    return true;
-}
-
-/* A channel between hosts, as mirror0 and compare1 are */
-static bool add_stream(Rig *rig, const char *id, PacketPort *port,
-                       Error **errp)
-{
-    int theirs, ours = packet_process_connect(rig->process, PACKET_TCP,
-                                              &theirs, errp);
-
-    if (ours < 0) {
-        return false;
-    }
-    *port = (PacketPort) { .fd = ours, .vnet_field = rig->tso };
-    option(rig, "-chardev", "socket,id=%s,fd=%d", id, theirs);
-    return true;
-}
-
-/* Two chardevs that are connected with each other */
-static bool add_loop(Rig *rig, const char *id1, const char *id2, Error **errp)
-{
-    int theirs[2];
-
-    if (!packet_process_loop(rig->process, PACKET_TCP, theirs, errp)) {
-        return false;
-    }
-    option(rig, "-chardev", "socket,id=%s,fd=%d", id1, theirs[0]);
-    option(rig, "-chardev", "socket,id=%s,fd=%d", id2, theirs[1]);
-    return true;
-}
-
-static bool build_mirror(Rig *rig, Error **errp)
-{
-    if (!add_netdev(rig, "hn0", &rig->in[0], errp) ||
-        !add_netdev(rig, "hn1", &rig->sink, errp) ||
-        !add_stream(rig, "mirror0", &rig->out, errp)) {
-        return false;
-    }
-    option(rig, "-object", "filter-mirror,id=m0,netdev=hn0,queue=tx,"
-           "outdev=mirror0%s", vnet(rig));
-    return true;
-}
-
-static bool build_redirector(Rig *rig, Error **errp)
-{
-    PacketPort wire;
-
-    if (!add_netdev(rig, "hn0", &wire, errp) ||
-        !add_stream(rig, "red0", &rig->in[0], errp) ||
-        !add_stream(rig, "red1", &rig->out, errp)) {
-        return false;
-    }
-    option(rig, "-object", "filter-redirector,id=f1,netdev=hn0,queue=tx,"
-           "indev=red0%s", vnet(rig));
-    option(rig, "-object", "filter-redirector,id=f2,netdev=hn0,queue=tx,"
-           "outdev=red1%s", vnet(rig));
-    return true;
-}
-
-static bool build_compare(Rig *rig, Error **errp)
-{
-    if (!add_netdev(rig, "hn0", &rig->out, errp) ||
-        !add_netdev(rig, "hn1", &rig->in[0], errp) ||
-        !add_stream(rig, "compare1", &rig->in[1], errp) ||
-        !add_loop(rig, "compare0", "compare0-0", errp) ||
-        !add_loop(rig, "compare_out", "compare_out0", errp)) {
-        return false;
-    }
-    option(rig, "-object", "filter-redirector,id=redire0,netdev=hn0,queue=rx,"
-           "indev=compare_out%s", vnet(rig));
-    option(rig, "-object", "filter-redirector,id=redire1,netdev=hn0,queue=rx,"
-           "outdev=compare0%s", vnet(rig));
-    option(rig, "-object", "iothread,id=iothread1");
-    option(rig, "-object", "colo-compare,id=comp0,primary_in=compare0-0,"
-           "secondary_in=compare1,outdev=compare_out0,iothread=iothread1%s",
-           vnet(rig));
-    return true;
-}
-
-static bool build_filter_compare(Rig *rig, Error **errp)
-{
-    if (!add_netdev(rig, "hn0", &rig->out, errp) ||
-        !add_netdev(rig, "hn1", &rig->in[0], errp) ||
-        !add_stream(rig, "compare1", &rig->in[1], errp)) {
-        return false;
-    }
-    option(rig, "-object", "iothread,id=iothread1");
-    option(rig, "-object", "filter-compare,id=fc0,netdev=hn0,"
-           "secondary_in=compare1,iothread=iothread1%s", vnet(rig));
-    return true;
-}
-
-static const Topology topologies[] = {
-    { "mirror", "filter-mirror", build_mirror },
-    { "redirector", "filter-redirector", build_redirector },
-    { "compare", "colo-compare", build_compare },
-    { "filter-compare", "filter-compare", build_filter_compare },
-};
-
 static const char *const figures[] = { "rate", "rate.tso", "syscalls",
                                        "latency" };
 
 /* What all measurements of one call have in common */
 typedef struct Bench {
     const char *prefix;    /* "packet.mirror" */
+    double plain;          /* CPU seconds of one frame there; 0: not known */
     BenchVariant variant;
     unsigned round;
     double seconds;
@@ -211,7 +55,7 @@ static void missing(const Bench *bench, const char *figure, const char *why)
 }
 
 /* The process has started when the first frames have come out. */
-static PacketPump *start(Rig *rig, PacketMix mix, Error **errp)
+static PacketPump *start(PacketRig *rig, PacketMix mix, Error **errp)
 {
     PacketPump *pump;
 
@@ -228,7 +72,22 @@ static PacketPump *start(Rig *rig, PacketMix mix, Error **errp)
     return pump;
 }
 
-static bool measure_rate(const Bench *bench, Rig *rig, Error **errp)
+/* CPU time of one frame, in seconds */
+static void add_rate(Bench *bench, const PacketRig *rig, double cost)
+{
+    add(bench, rig->tso ? "rate.tso" : "rate", 1 / cost);
+    if (rig->tso || !rig->netdevs) {
+        return;
+    }
+    if (!bench->plain) {
+        bench->plain = cost;
+    } else {
+        /* A small one may be lost in the noise of the two */
+        add(bench, "added", MAX((cost - bench->plain) * 1e6, 0.001));
+    }
+}
+
+static bool measure_rate(Bench *bench, PacketRig *rig, Error **errp)
 {
     g_autoptr(PacketPump) pump = start(rig, rig->tso ? PACKET_TSO :
                                        PACKET_MIXED, errp);
@@ -249,11 +108,11 @@ static bool measure_rate(const Bench *bench, Rig *rig, Error **errp)
                    " frames", frames);
         return false;
     }
-    add(bench, rig->tso ? "rate.tso" : "rate", frames / cpu);
+    add_rate(bench, rig, cpu / frames);
     return true;
 }
 
-static bool measure_syscalls(const Bench *bench, Rig *rig, Error **errp)
+static bool measure_syscalls(Bench *bench, PacketRig *rig, Error **errp)
 {
     g_autoptr(PacketPump) pump = start(rig, PACKET_MIXED, errp);
     SyscallCounter *counter;
@@ -284,7 +143,7 @@ static bool measure_syscalls(const Bench *bench, Rig *rig, Error **errp)
     return ok;
 }
 
-static bool measure_latency(const Bench *bench, Rig *rig, Error **errp)
+static bool measure_latency(Bench *bench, PacketRig *rig, Error **errp)
 {
     g_autoptr(PacketPump) pump = start(rig, PACKET_SMALL, errp);
 
@@ -305,7 +164,7 @@ static bool measure_latency(const Bench *bench, Rig *rig, Error **errp)
     return true;
 }
 
-typedef bool MeasureFunc(const Bench *bench, Rig *rig, Error **errp);
+typedef bool MeasureFunc(Bench *bench, PacketRig *rig, Error **errp);
 
 /* By the index of @figures */
 static MeasureFunc *const measures[] = {
@@ -317,45 +176,29 @@ static MeasureFunc *const measures[] = {
  * of its own: on two, each packet would wait until a CPU that sleeps has woken
  * up, which takes longer than all that the object does.
  */
-static void rig_init(Rig *rig, const Bench *bench, const char *figure)
+static void rig_init(PacketRig *rig, const Bench *bench, const char *figure)
 {
     bool together = g_str_equal(figure, "latency");
-    bool tso = g_str_equal(figure, "rate.tso");
 
-    *rig = (Rig) {
-        .process = packet_process_new(together ? NULL : &bench->cpus),
-        .in = { { .fd = -1 }, { .fd = -1 } },
-        .sink = { .fd = -1 },
-        .tso = tso,
-        .argv = g_ptr_array_new_with_free_func(g_free),
-    };
-}
-
-static void rig_end(Rig *rig)
-{
-    packet_process_free(rig->process);
-    g_ptr_array_unref(rig->argv);
+    packet_rig_init(rig, together ? NULL : &bench->cpus,
+                    g_str_equal(figure, "rate.tso"));
 }
 
 /* A process for each figure: none inherits what another has left behind. */
-static bool measure(const Bench *bench, const char *qemu,
-                    const Topology *topology, int figure, Error **errp)
+static bool measure(Bench *bench, const char *qemu,
+                    const PacketTopology *topology, int figure, Error **errp)
 {
-    Rig rig;
+    PacketRig rig;
     bool ok;
 
     rig_init(&rig, bench, figures[figure]);
-    g_ptr_array_add(rig.argv, g_strdup(qemu));
-    option(&rig, "-M", "none");
-    option(&rig, "-accel", "tcg");
-    option(&rig, "-display", "none");
-    g_ptr_array_add(rig.argv, g_strdup("-nodefaults"));
+    packet_rig_qemu(&rig, qemu);
     ok = topology->build(&rig, errp) &&
          measures[figure](bench, &rig, errp);
     if (!ok) {
         packet_process_explain(rig.process, errp);
     }
-    rig_end(&rig);
+    packet_rig_end(&rig);
     return ok;
 }
 
@@ -384,18 +227,18 @@ static bool is_listed(const char *objects, const char *name)
  * shall not hide what the others can.  @first is set to the first reason.
  */
 static void run_topology(Bench *bench, const char *name, const char *qemu,
-                         const Topology *topology, const char *objects,
+                         const PacketTopology *topology, const char *objects,
                          Error **first)
 {
     g_autofree char *prefix = g_strdup_printf("packet.%s", name);
     g_autofree char *unknown = g_strdup_printf("it has no object %s",
-                                               topology->object);
+                                               topology->object ?: "");
 
     bench->prefix = prefix;
     for (int i = 0; i < ARRAY_SIZE(figures); i++) {
         Error *err = NULL;
 
-        if (!is_listed(objects, topology->object)) {
+        if (topology->object && !is_listed(objects, topology->object)) {
             missing(bench, figures[i], unknown);
         } else if (!measure(bench, qemu, topology, i, &err)) {
             error_prepend(&err, "%s.%s: ", prefix, figures[i]);
@@ -407,15 +250,15 @@ static void run_topology(Bench *bench, const char *name, const char *qemu,
 }
 
 /* What is measured under that name */
-static const Topology *topology_for(const char *name,
-                                    const BenchPacketConfig *config)
+static const PacketTopology *topology_for(const char *name,
+                                          const BenchPacketConfig *config)
 {
     const char *object = g_str_equal(name, "compare") ? config->compare : NULL;
 
-    for (int i = 0; i < ARRAY_SIZE(topologies); i++) {
-        if (g_str_equal(object ?: name, object ? topologies[i].object :
-                                                 topologies[i].name)) {
-            return &topologies[i];
+    for (int i = 0; i < PACKET_TOPOLOGIES; i++) {
+        if (!g_strcmp0(object ?: name, object ? packet_topologies[i].object :
+                                                packet_topologies[i].name)) {
+            return &packet_topologies[i];
         }
     }
     g_assert_not_reached();
@@ -445,8 +288,8 @@ bool bench_packet_run(const char *qemu, BenchVariant variant, unsigned round,
         return false;
     }
     bench_cpus_pin(&bench.cpus);
-    for (int i = 0; i < ARRAY_SIZE(topologies); i++) {
-        const char *name = topologies[i].name;
+    for (int i = 0; i < PACKET_TOPOLOGIES; i++) {
+        const char *name = packet_topologies[i].name;
 
         run_topology(&bench, name, qemu, topology_for(name, config), objects,
                      &first);
@@ -459,25 +302,6 @@ bool bench_packet_run(const char *qemu, BenchVariant variant, unsigned round,
     return true;
 }
 
-/* A pipe that copies whatever comes */
-static bool build_limit(Rig *rig, Error **errp)
-{
-    int in, out;
-
-    rig->in[0] = (PacketPort) {
-        .fd = packet_process_connect(rig->process, PACKET_UNIX, &in, errp)
-    };
-    if (rig->in[0].fd < 0) {
-        return false;
-    }
-    rig->out = (PacketPort) {
-        .fd = packet_process_connect(rig->process, PACKET_UNIX, &out, errp)
-    };
-    option(rig, "/bin/sh", "-c");
-    g_ptr_array_add(rig->argv, g_strdup_printf("exec cat <&%d >&%d", in, out));
-    return rig->out.fd >= 0;
-}
-
 bool bench_packet_limit(unsigned round, const BenchPacketConfig *config,
                         BenchResults *results, Error **errp)
 {
@@ -487,11 +311,12 @@ bool bench_packet_limit(unsigned round, const BenchPacketConfig *config,
     bench.prefix = "limit.packet";
     bench_cpus_pin(&bench.cpus);
     for (int i = 0; ok && i < ARRAY_SIZE(figures); i++) {
-        Rig rig;
+        PacketRig rig;
 
         rig_init(&rig, &bench, figures[i]);
-        ok = build_limit(&rig, errp) && measures[i](&bench, &rig, errp);
-        rig_end(&rig);
+        ok = packet_rig_build_limit(&rig, errp) &&
+             measures[i](&bench, &rig, errp);
+        packet_rig_end(&rig);
     }
     bench_cpus_restore(&bench.cpus);
     return ok;

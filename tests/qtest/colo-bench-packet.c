@@ -40,8 +40,8 @@ static void check(BenchResults *results, const char *object, int figure)
 
 static void test_run(void)
 {
-    static const char *const objects[] = { "mirror", "redirector", "compare",
-                                           "filter-compare" };
+    static const char *const objects[] = { "plain", "mirror", "redirector",
+                                           "compare", "filter-compare" };
     const BenchPacketConfig config = { .seconds = 0.1, .latencies = 20 };
     g_autoptr(BenchResults) results = bench_results_new();
     const char *why;

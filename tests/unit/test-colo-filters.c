@@ -40,6 +40,7 @@ static int requests;
 static bool running;
 static RunState run_state;
 static bool nic_full;
+static bool netdev_full;
 static const char *nic_refuses; /* the frame that fills it, and is not taken */
 static VMChangeStateHandler *vm_change;
 static void *vm_change_opaque;
@@ -85,8 +86,8 @@ bool runstate_check(RunState state)
 
 int qemu_can_send_packet(NetClientState *nc)
 {
-    g_assert(nc == &netdev);
-    return running && !nic_full;
+    g_assert(nc == &netdev || nc == &nic);
+    return running && !(nc == &netdev ? nic_full : netdev_full);
 }
 
 VMChangeStateEntry *qemu_add_vm_change_state_handler(VMChangeStateHandler *cb,
@@ -161,7 +162,7 @@ static void filter_new(const char *type, const char *property,
     written = g_string_new("");
     purges = requests = 0;
     running = true;
-    nic_full = nic.receive_disabled = false;
+    nic_full = nic.receive_disabled = netdev_full = false;
     nic_refuses = NULL;
     colo_epoch_set(0);
     colo_frame_reader_init(&reader, false);
@@ -710,6 +711,34 @@ static void test_in_netdev(void)
     filter_end();
 }
 
+/*
+ * What the primary may send waits where it is: of what the net layer keeps for a
+ * netdev it drops whatever is too much.
+ */
+static void test_in_netdev_waits(void)
+{
+    in_new(NET_FILTER_DIRECTION_RX);
+    netdev_full = true;
+    peer_send("a");
+    expect_passed("netdev:a ");
+    checkpoint(1);
+    peer_send("b");
+    peer_send("c");
+    expect_passed("");
+    netdev_full = false;
+    qemu_notify_event();
+    expect_passed("netdev:b netdev:c ");
+    /* While the guest is stopped, too */
+    running = false;
+    peer_send("d");
+    expect_passed("");
+    running = true;
+    qemu_notify_event();
+    expect_passed("netdev:d ");
+    g_assert_cmpuint(stat_get("in-dropped"), ==, 0);
+    filter_end();
+}
+
 static void test_in_failover(void)
 {
     in_new(NET_FILTER_DIRECTION_TX);
@@ -780,6 +809,7 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/filters/in/before-colo", test_in_before_colo);
     g_test_add_func("/colo/filters/in/unnumbered", test_in_unnumbered);
     g_test_add_func("/colo/filters/in/netdev", test_in_netdev);
+    g_test_add_func("/colo/filters/in/netdev-waits", test_in_netdev_waits);
     g_test_add_func("/colo/filters/in/failover", test_in_failover);
     g_test_add_func("/colo/filters/vnet-hdr", test_vnet_hdr);
     ret = g_test_run();
