@@ -202,7 +202,8 @@ static bool keep_busy(BenchGuest *guest, Error **errp)
         .address = SANDBOX_GUEST_IP4, .command = "ping", .seconds = ROUND_S,
     };
     BenchRequests requests = {
-        .address = SANDBOX_GUEST_IP4, .connections = CONNECTIONS,
+        .address = SANDBOX_GUEST_IP4, .port = GUEST_COUNTER_PORT,
+        .connections = CONNECTIONS,
         .seconds = ROUND_S,
     };
     BenchWork *work[3];
