@@ -26,7 +26,7 @@ struct ColoChannel {
     EventNotifier kick;
     GByteArray *backlog;        /* written, from @backlog_sent on not sent */
     size_t backlog_sent;
-    bool discard;
+    bool patient;
     bool awake;                 /* watch before a wait */
     bool silent;                /* a read has waited in vain; it is over */
     Stat64 sent;
@@ -135,21 +135,30 @@ static bool send_backlog(ColoChannel *c, Error **errp)
     return true;
 }
 
+/* Until the connection takes something; called without the BQL */
+static bool wait_writable(ColoChannel *c, Error **errp)
+{
+    GPollFD pfd = { .fd = c->fd, .events = G_IO_OUT };
+
+    if (qemu_poll_ns(&pfd, 1, timeout_ns()) == 0) {
+        error_setg(errp, "the peer took no data for %u ms",
+                   colo_channel_get_timeout());
+        return false;
+    }
+    return true;
+}
+
 /* Until the backlog is at most @size; called without the BQL */
 static bool shrink_backlog(ColoChannel *c, size_t size, Error **errp)
 {
     while (true) {
-        GPollFD pfd = { .fd = c->fd, .events = G_IO_OUT };
-
         if (!send_backlog(c, errp)) {
             return false;
         }
         if (backlog_size(c) <= size) {
             return true;
         }
-        if (qemu_poll_ns(&pfd, 1, timeout_ns()) == 0) {
-            error_setg(errp, "the peer took no data for %u ms",
-                       colo_channel_get_timeout());
+        if (!wait_writable(c, errp)) {
             return false;
         }
     }
@@ -178,6 +187,24 @@ static bool wait_for_room(ColoChannel *c, Error **errp)
     return ok;
 }
 
+/* Waits for room instead of keeping a copy: some of it, at least a byte */
+static ssize_t send_patiently(ColoChannel *c, const struct iovec *iov,
+                              size_t niov, Error **errp)
+{
+    ssize_t n;
+
+    assert(!qemu_mutex_iothread_locked());
+    if (!shrink_backlog(c, 0, errp)) {
+        return -1;
+    }
+    while ((n = send_now(c, iov, niov, errp)) == 0) {
+        if (!wait_writable(c, errp)) {
+            return -1;
+        }
+    }
+    return n;
+}
+
 static ssize_t colo_channel_writev(QIOChannel *ioc, const struct iovec *iov,
                                    size_t niov, int *fds, size_t nfds,
                                    int flags, Error **errp)
@@ -186,8 +213,8 @@ static ssize_t colo_channel_writev(QIOChannel *ioc, const struct iovec *iov,
     size_t size = iov_size(iov, niov), old;
     ssize_t sent = 0;
 
-    if (c->discard) {
-        return size;
+    if (c->patient) {
+        return send_patiently(c, iov, niov, errp);
     }
     if (!send_backlog(c, errp)) {
         return -1;
@@ -213,9 +240,9 @@ static ssize_t colo_channel_writev(QIOChannel *ioc, const struct iovec *iov,
     return size;
 }
 
-void colo_channel_set_discard(ColoChannel *c, bool discard)
+void colo_channel_set_patient(ColoChannel *c, bool patient)
 {
-    c->discard = discard;
+    c->patient = patient;
 }
 
 static ssize_t read_now(ColoChannel *c, const struct iovec *iov, size_t niov,

@@ -4,7 +4,7 @@
  * A QIOChannel, so that a QEMUFile can be made from it, over that of the
  * migration.  It differs in what it does when the peer is slow:
  *
- * - A write never waits for the peer: what the connection does not take is
+ * - A write does not wait for the peer: what the connection does not take is
  *   kept, and goes out with later writes and with colo_channel_flush().  So
  *   guest memory can be written under the BQL and within RCU sections.  Only
  *   above COLO_BACKLOG_MAX a write waits, and it drops the BQL for that.
@@ -55,8 +55,12 @@ uint32_t colo_channel_get_timeout(void);
 /* Wait until all that was written is in the connection; not with the BQL. */
 bool colo_channel_flush(ColoChannel *c, Error **errp);
 
-/* Whether what is written from now on is thrown away */
-void colo_channel_set_discard(ColoChannel *c, bool discard);
+/*
+ * Whether a write waits for room in the connection, instead of keeping a copy of
+ * what that does not take: for much data.  Such writes are made without the BQL
+ * and outside of RCU read sections.
+ */
+void colo_channel_set_patient(ColoChannel *c, bool patient);
 
 /* Read what is there: its size, 0 when nothing is, -1 on error or at the end */
 ssize_t colo_channel_try_read(ColoChannel *c, void *buf, size_t size,

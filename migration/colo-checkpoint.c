@@ -16,13 +16,38 @@
 #include "colo-stats.h"
 #include "savevm.h"
 
-/* Resets of the guest while its state is gathered; each starts it anew */
-#define GATHER_TRIES 8
+/*
+ * Memory of which there is more than that, in pages, goes without the BQL, so
+ * that the monitor answers and nothing need be copied for a slow connection; and
+ * then what others have written meanwhile.  A stopped guest does not, so once
+ * should be enough.
+ */
+#define HELD_PAGES 512
+#define UNHELD_TRIES 4
 
 /* How often to look for an instant without disk requests */
 #define REST_LOOK_NS (200 * 1000LL)
 
-static bool gather_once(Primary *p, int64_t *since, Error **errp)
+/* All memory that has changed.  The BQL is held, and let go meanwhile. */
+static bool send_memory_unheld(Primary *p, Error **errp)
+{
+    ColoLink *link = &p->talk.link;
+    bool ok;
+
+    qemu_mutex_unlock_iothread();
+    ok = colo_link_put(link, COLO_MSG_RAM, 0, NULL, 0, errp);
+    if (ok) {
+        colo_channel_set_patient(link->channel, true);
+        colo_ram_send_rest(p->ram, link->out);
+        qemu_fflush(link->out);
+        colo_channel_set_patient(link->channel, false);
+        ok = colo_link_check(link, errp);
+    }
+    qemu_mutex_lock_iothread();
+    return ok && !p->talk.over(errp);
+}
+
+static bool save_devices(Primary *p, Error **errp)
 {
     int ret;
 
@@ -34,35 +59,41 @@ static bool gather_once(Primary *p, int64_t *since, Error **errp)
         error_setg_errno(errp, -ret, "the state of the devices can't be saved");
         return false;
     }
-    colo_stats_lap(COLO_PHASE_DEVICE_STATE, since);
+    return true;
+}
+
+/*
+ * The state of the guest, which is stopped: its devices to @devices, its memory
+ * towards the secondary.  With the BQL; when that was let go, somebody may have
+ * reset the guest, so that the devices and what remains of its memory come after
+ * that, at one go.
+ */
+static bool gather(Primary *p, int64_t *since, Error **errp)
+{
+    size_t pages = colo_ram_send_stopped(p->ram);
+    int64_t start, devices_ns;
+
+    for (int i = 0; i < UNHELD_TRIES && pages > HELD_PAGES; i++) {
+        if (!send_memory_unheld(p, errp)) {
+            return false;
+        }
+        pages = colo_ram_send_stopped(p->ram);
+    }
+    start = colo_primary_now_ns();
+    if (!save_devices(p, errp)) {
+        return false;
+    }
+    devices_ns = colo_primary_now_ns() - start;
+    colo_stats_phase(COLO_PHASE_DEVICE_STATE, devices_ns);
+    *since += devices_ns;       /* all else is memory */
 
     if (!colo_link_put(&p->talk.link, COLO_MSG_RAM, 0, NULL, 0, errp)) {
         return false;
     }
-    colo_ram_send_final(p->ram, p->talk.link.out);
+    colo_ram_send_rest(p->ram, p->talk.link.out);
     qemu_fflush(p->talk.link.out);
+    colo_ram_send_complete(p->ram);
     return colo_link_check(&p->talk.link, errp);
-}
-
-/*
- * The state of the guest, which is stopped, goes to @devices and towards the
- * secondary.  With the BQL; where that was dropped, because the secondary is
- * slow, the guest may have been reset, and what was gathered is worthless.
- */
-static bool gather(Primary *p, int64_t *since, Error **errp)
-{
-    for (int i = 0; i < GATHER_TRIES; i++) {
-        unsigned resets = p->resets;
-
-        if (!gather_once(p, since, errp)) {
-            return false;
-        }
-        if (resets == p->resets) {
-            return true;
-        }
-    }
-    error_setg(errp, "the guest is reset over and over");
-    return false;
 }
 
 static bool disks_are_whole(Error **errp)

@@ -22,7 +22,8 @@ bool colo_link_open(ColoLink *link, ColoRole role, QIOChannel *ioc,
     }
     link->out = qemu_file_new_output(QIO_CHANNEL(link->channel));
     if (role == COLO_ROLE_SECONDARY) {
-        link->in = qemu_file_new_input(QIO_CHANNEL(link->channel));
+        link->in = g_new0(ColoInput, 1);
+        link->in->channel = link->channel;
     }
     return true;
 }
@@ -35,17 +36,15 @@ void colo_link_close(ColoLink *link)
     /* Nothing is to be sent any more, nor waited for */
     qemu_file_shutdown(link->out);
     qemu_fclose(link->out);
-    if (link->in) {
-        qemu_fclose(link->in);
-    }
+    g_clear_pointer(&link->in, g_free);
     object_unref(OBJECT(link->channel));
     link->channel = NULL;
 }
 
-static bool file_check(QEMUFile *f, Error **errp)
+bool colo_link_check(ColoLink *link, Error **errp)
 {
     Error *err = NULL;
-    int ret = qemu_file_get_error_obj(f, &err);
+    int ret = qemu_file_get_error_obj(link->out, &err);
 
     if (!ret) {
         return true;
@@ -55,11 +54,6 @@ static bool file_check(QEMUFile *f, Error **errp)
     }
     error_propagate(errp, err);
     return false;
-}
-
-bool colo_link_check(ColoLink *link, Error **errp)
-{
-    return file_check(link->out, errp);
 }
 
 bool colo_link_put(ColoLink *link, ColoMsgType type, uint16_t flags,
@@ -146,16 +140,14 @@ bool colo_link_receive(ColoLink *link, ColoMsg *msg, Error **errp)
 {
     uint8_t header[COLO_MSG_HEADER], payload[COLO_MSG_PAYLOAD_MAX];
 
-    qemu_get_buffer(link->in, header, sizeof(header));
-    if (!file_check(link->in, errp) || !colo_msg_decode(header, msg, errp)) {
+    if (!colo_input_read(link->in, header, sizeof(header), errp) ||
+        !colo_msg_decode(header, msg, errp)) {
         return false;
     }
-    if (msg->type != COLO_MSG_DEVICES) {
-        /* colo_msg_decode() has seen to it that it fits */
-        qemu_get_buffer(link->in, payload, msg->length);
-        if (!file_check(link->in, errp)) {
-            return false;
-        }
+    /* colo_msg_decode() has seen to it that it fits */
+    if (msg->type != COLO_MSG_DEVICES &&
+        !colo_input_read(link->in, payload, msg->length, errp)) {
+        return false;
     }
     return accept_message(link, msg, payload, errp);
 }

@@ -12,7 +12,7 @@
 #ifndef MIGRATION_COLO_LINK_H
 #define MIGRATION_COLO_LINK_H
 
-#include "colo-channel.h"
+#include "colo-input.h"
 #include "colo-protocol.h"
 #include "qemu-file.h"
 
@@ -21,7 +21,7 @@ typedef struct ColoLink {
     ColoSession session;
     ColoChannel *channel;
     QEMUFile *out;
-    QEMUFile *in;               /* S only */
+    ColoInput *in;              /* S only */
     ColoReader reader;          /* P only */
 } ColoLink;
 

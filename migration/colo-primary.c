@@ -26,13 +26,11 @@
 #include "qemu/lockable.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
-#include "sysemu/reset.h"
 #include "sysemu/runstate.h"
 #include "colo-primary.h"
 #include "colo-seed.h"
 #include "colo-stats.h"
 #include "colo-trigger.h"
-#include "savevm.h"
 
 /* How long to wait for a secondary's reason when it does not listen any more */
 #define LAST_WORD_NS (100 * 1000 * 1000LL)
@@ -136,13 +134,6 @@ uint64_t colo_primary_get_bandwidth(void)
     return qatomic_read_u64(&bandwidth);
 }
 
-static void guest_was_reset(void *opaque)
-{
-    Primary *p = opaque;
-
-    p->resets++;
-}
-
 int64_t colo_primary_rest_ns(ColoTriggerCause cause, ColoDisksState state)
 {
     int64_t interval, max = REST_MAX_NS;
@@ -235,20 +226,6 @@ static bool start_guest(Primary *p, Error **errp)
     return true;
 }
 
-/*
- * Make RAM pages go to our file from now on, not to that of the migration:
- * ram.c notes the file when it begins a stream.  What that writes, S knows.
- */
-static bool begin_ram(Primary *p, Error **errp)
-{
-    colo_channel_set_discard(p->talk.link.channel, true);
-    qemu_savevm_state_setup(p->talk.link.out);
-    qemu_fflush(p->talk.link.out);
-    colo_channel_set_discard(p->talk.link.channel, false);
-    p->ram = colo_ram_send_new();
-    return colo_link_check(&p->talk.link, errp);
-}
-
 static bool begin(Primary *p, Error **errp)
 {
     QIOChannel *ioc = qemu_file_get_ioc(p->s->to_dst_file);
@@ -276,10 +253,10 @@ static bool begin(Primary *p, Error **errp)
     colo_primary_tell_filters(COLO_EVENT_CHECKPOINT);
     qemu_mutex_unlock_iothread();
     if (!colo_talk_hello(&p->talk, errp) ||
-        !colo_talk_await(&p->talk, COLO_SESSION_READY, errp) ||
-        !begin_ram(p, errp)) {
+        !colo_talk_await(&p->talk, COLO_SESSION_READY, errp)) {
         return false;
     }
+    p->ram = colo_ram_send_new();
     qemu_mutex_lock_iothread();
     ok = start_guest(p, errp);
     qemu_mutex_unlock_iothread();
@@ -316,7 +293,9 @@ static bool send_background(Primary *p, int64_t *wait_ns, Error **errp)
     if (!colo_link_put(&p->talk.link, COLO_MSG_BACKGROUND, 0, NULL, 0, errp)) {
         return false;
     }
+    colo_channel_set_patient(p->talk.link.channel, true);
     colo_ram_send_slice(p->ram, p->talk.link.out);
+    colo_channel_set_patient(p->talk.link.channel, false);
     /* S answers when it has read all that came before */
     if (!colo_talk_say(&p->talk, COLO_MSG_ALIVE, errp)) {
         return false;
@@ -426,9 +405,6 @@ static void setup(Primary *p)
             qemu_sem_post(shared.end);
         }
     }
-    qemu_mutex_lock_iothread();
-    qemu_register_reset(guest_was_reset, p);
-    qemu_mutex_unlock_iothread();
 }
 
 static void cleanup(Primary *p)
@@ -437,7 +413,6 @@ static void cleanup(Primary *p)
     if (p->guest_watch) {
         qemu_del_vm_change_state_handler(p->guest_watch);
     }
-    qemu_unregister_reset(guest_was_reset, p);
     p->s->vm_was_running = runstate_is_running();
     qemu_mutex_unlock_iothread();
     colo_compare_unregister_notifier(&p->mismatch);

@@ -27,7 +27,6 @@ typedef struct Primary {
     Notifier mismatch;
     VMChangeStateEntry *guest_watch;
     bool guest_started;
-    unsigned resets;            /* of the guest so far; BQL */
     GQueue slices;              /* on their way: ColoTalk.asked of each */
 } Primary;
 

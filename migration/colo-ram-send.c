@@ -4,12 +4,14 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  * Copyright (c) 2026 the qemu-colo developers
  *
- * The pages go through QEMU's own savevm handlers.  What the background adds
- * is colo_ram_next_dirty(), by which ram.c looks for the next dirty page: it
- * leaves out hot pages and ends a slice when it has been long enough.
+ * Both go through the RAM blocks page by page, take the dirty ones out of the
+ * log, and put them into batches.  What is sent while the guest runs leaves out
+ * hot pages, and ends when it has been long enough.
  */
 #include "qemu/osdep.h"
 #include "qemu/bitmap.h"
+#include "qemu/cutils.h"
+#include "qemu/main-loop.h"
 #include "qemu/rcu.h"
 #include "exec/memory.h"
 #include "exec/ramblock.h"
@@ -17,12 +19,13 @@
 #include "migration.h"
 #include "qemu-file.h"
 #include "ram.h"
-#include "savevm.h"
 #include "trace.h"
 #include "colo-ram.h"
 #include "colo-ram-heat.h"
 #include "colo-ram-int.h"
+#include "colo-ram-log.h"
 #include "colo-ram-policy.h"
+#include "colo-ram-stream.h"
 
 /* A slice ends after that long, even if the pages cost more than expected */
 #define SLICE_MAX_US 2000
@@ -38,14 +41,12 @@
 /* A page that gets dirty again so soon had better been left to the pause */
 #define SOON_US 30000
 
-typedef enum SendMode {
-    SEND_ALL,                   /* not our business */
-    SEND_SLICE,
-    SEND_FINAL,
-} SendMode;
+/* So many pages go to the connection at a time, for S to begin with */
+#define FLUSH_PAGES 128
 
 typedef struct SendBlock {
     RAMBlock *rb;
+    size_t pages;
     ColoHeat heat;
 } SendBlock;
 
@@ -57,23 +58,27 @@ typedef struct SendSlice {
 struct ColoRamSend {
     ColoPolicy policy;
     GArray *blocks;             /* of SendBlock, from the start */
-    SendBlock *last;            /* looked up */
-    SendMode mode;
+    unsigned at_block;          /* the background goes on here, */
+    size_t at_page;             /* with this page of it */
     bool yield;                 /* atomic */
-    size_t budget;              /* pages that this slice may send, */
-    int64_t slice_end;          /* and until when */
+    size_t budget;              /* pages that the next slice may send */
     SendSlice slices[SLICES_MAX];       /* on their way, oldest first */
     unsigned under_way;         /* how many */
     size_t pages_under_way;
     int64_t last_taken;
-    size_t pages;               /* given to ram.c by this slice or final */
-    size_t fresh;               /* of a final: would have been worth it */
-    bool soon;                  /* of a final: after the last sync */
-    ram_addr_t last_page;       /* given to ram.c, asks often come twice */
-};
 
-/* For the hook.  Set and used by the COLO thread alone. */
-static ColoRamSend *current;
+    /* What is being sent */
+    QEMUFile *f;
+    ColoRamBatch batch;
+    size_t pages;               /* so far */
+    size_t unflushed;           /* of these */
+
+    /* When the guest has stopped */
+    int64_t stop_us;            /* when the log was looked at, and */
+    size_t stop_pages;          /* so many have been sent since */
+    size_t fresh;               /* of these: would have been worth it before */
+    bool soon;                  /* it was soon after the last sync */
+};
 
 static int64_t now_us(void)
 {
@@ -97,14 +102,21 @@ static void send_init_blocks(ColoRamSend *s)
     g_array_set_clear_func(s->blocks, send_clear_block);
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
-        SendBlock b = { .rb = rb };
+        SendBlock b = {
+            .rb = rb, .pages = rb->used_length >> qemu_target_page_bits(),
+        };
 
         if (rb->bmap) {
             memory_region_ref(rb->mr);
-            colo_heat_init(&b.heat, rb->used_length >> qemu_target_page_bits());
+            colo_heat_init(&b.heat, b.pages);
             g_array_append_val(s->blocks, b);
         }
     }
+}
+
+static SendBlock *send_block(ColoRamSend *s, unsigned i)
+{
+    return &g_array_index(s->blocks, SendBlock, i);
 }
 
 ColoRamSend *colo_ram_send_new(void)
@@ -125,24 +137,6 @@ void colo_ram_send_free(ColoRamSend *s)
     }
 }
 
-static SendBlock *send_find_block(ColoRamSend *s, RAMBlock *rb)
-{
-    guint i;
-
-    if (s->last && s->last->rb == rb) {
-        return s->last;
-    }
-    for (i = 0; i < s->blocks->len; i++) {
-        SendBlock *b = &g_array_index(s->blocks, SendBlock, i);
-
-        if (b->rb == rb) {
-            s->last = b;
-            return b;
-        }
-    }
-    return NULL;
-}
-
 void colo_ram_send_set_bandwidth(ColoRamSend *s, uint64_t bytes_per_s)
 {
     s->policy.bytes_per_s = bytes_per_s;
@@ -159,92 +153,62 @@ void colo_ram_send_yield(ColoRamSend *s)
     qatomic_set(&s->yield, true);
 }
 
-/* --- the hook ----------------------------------------------------------- */
+/* --- a stream ----------------------------------------------------------- */
 
-static bool send_slice_is_over(ColoRamSend *s)
+static void send_begin(ColoRamSend *s, QEMUFile *f)
 {
-    if (s->pages >= s->budget) {
-        return true;
-    }
-    return s->pages && s->pages % SLICE_CLOCK_PAGES == 0 &&
-        now_us() >= s->slice_end;
-}
-
-/* Count @page as given to ram.c, once; false: no more */
-static bool send_count(ColoRamSend *s, RAMBlock *rb, unsigned long page)
-{
-    ram_addr_t offset = (ram_addr_t)page << qemu_target_page_bits();
-    ram_addr_t addr = rb->offset + offset;
-
-    if (addr == s->last_page) {
-        return true;
-    }
-    if (s->mode == SEND_SLICE && send_slice_is_over(s)) {
-        return false;
-    }
-    s->last_page = addr;
-    s->pages++;
-    return true;
-}
-
-static unsigned long send_next_in_slice(ColoRamSend *s, SendBlock *b,
-                                        const unsigned long *map,
-                                        unsigned long size,
-                                        unsigned long start)
-{
-    unsigned long page;
-
-    if (qatomic_read(&s->yield)) {
-        return size;
-    }
-    page = colo_heat_next(&b->heat, map, size, start);
-    return page < size && send_count(s, b->rb, page) ? page : size;
-}
-
-static unsigned long send_next_in_final(ColoRamSend *s, SendBlock *b,
-                                        const unsigned long *map,
-                                        unsigned long size,
-                                        unsigned long start)
-{
-    unsigned long page = find_next_bit(map, size, start);
-    size_t before = s->pages;
-
-    if (page < size && send_count(s, b->rb, page) && s->pages > before) {
-        s->fresh += colo_heat_final(&b->heat, page);
-    }
-    return page;
-}
-
-/* Called by ram.c, for COLO in the COLO thread */
-unsigned long colo_ram_next_dirty(RAMBlock *rb, const unsigned long *map,
-                                  unsigned long size, unsigned long start)
-{
-    ColoRamSend *s = current;
-    SendBlock *b = s ? send_find_block(s, rb) : NULL;
-
-    if (b && s->mode == SEND_SLICE) {
-        return send_next_in_slice(s, b, map, size, start);
-    }
-    if (b && s->mode == SEND_FINAL) {
-        return send_next_in_final(s, b, map, size, start);
-    }
-    return find_next_bit(map, size, start);
-}
-
-static void send_begin(ColoRamSend *s, SendMode mode, size_t budget)
-{
-    s->mode = mode;
-    s->budget = budget;
+    s->f = f;
     s->pages = 0;
-    s->fresh = 0;
-    s->last_page = RAM_ADDR_INVALID;
-    current = s;
+    s->unflushed = 0;
+    s->batch.count = 0;
+}
+
+/* The batch, to the file; contents are read from where they are. */
+static void send_batch(ColoRamSend *s, SendBlock *b)
+{
+    unsigned bits = qemu_target_page_bits();
+    uint8_t head[COLO_RAM_BATCH_MAX];
+
+    if (!s->batch.count) {
+        return;
+    }
+    qemu_put_buffer(s->f, head, colo_ram_batch_encode(&s->batch, b->rb->idstr,
+                                                      head));
+    for (unsigned i = 0; i < s->batch.count; i++) {
+        ColoRamRun *run = &s->batch.runs[i];
+
+        if (!run->zero) {
+            qemu_put_buffer_async(s->f, b->rb->host + (run->first << bits),
+                                  (size_t)run->pages << bits, false);
+        }
+    }
+    s->batch.count = 0;
+}
+
+static void send_page(ColoRamSend *s, SendBlock *b, size_t page)
+{
+    size_t size = qemu_target_page_size();
+    bool zero;
+
+    colo_ram_log_take(b->rb, page);
+    zero = buffer_is_zero(b->rb->host + page * size, size);
+    if (!colo_ram_batch_add(&s->batch, page, zero)) {
+        send_batch(s, b);
+        colo_ram_batch_add(&s->batch, page, zero);
+    }
+    s->pages++;
+    if (++s->unflushed == FLUSH_PAGES) {
+        send_batch(s, b);
+        qemu_fflush(s->f);
+        s->unflushed = 0;
+    }
 }
 
 static void send_end(ColoRamSend *s)
 {
-    current = NULL;
-    s->mode = SEND_ALL;
+    uint8_t end[COLO_RAM_BATCH_MAX];
+
+    qemu_put_buffer(s->f, end, colo_ram_batch_encode(&s->batch, NULL, end));
 }
 
 /* --- while the guest runs ----------------------------------------------- */
@@ -254,7 +218,7 @@ static void send_account(ColoRamSend *s)
     guint i;
 
     for (i = 0; i < s->blocks->len; i++) {
-        SendBlock *b = &g_array_index(s->blocks, SendBlock, i);
+        SendBlock *b = send_block(s, i);
 
         colo_heat_sent(&b->heat, b->rb->bmap);
     }
@@ -268,19 +232,18 @@ static bool send_was_soon(ColoRamSend *s, int64_t now)
 
 static void send_sync(ColoRamSend *s)
 {
-    uint64_t precopy = 0, compatible = 0, postcopy = 0;
     int64_t begin, end;
     size_t pages = 0;
     guint i;
 
     send_account(s);
     begin = now_us();
-    /* Takes the BQL.  No size is too large not to sync: UINT64_MAX */
-    qemu_savevm_state_pending(migrate_get_current()->to_dst_file, UINT64_MAX,
-                              &precopy, &compatible, &postcopy);
+    qemu_mutex_lock_iothread();
+    colo_ram_log_sync();
+    qemu_mutex_unlock_iothread();
     end = now_us();
     for (i = 0; i < s->blocks->len; i++) {
-        SendBlock *b = &g_array_index(s->blocks, SendBlock, i);
+        SendBlock *b = send_block(s, i);
 
         pages += colo_heat_synced(&b->heat, b->rb->bmap,
                                   send_was_soon(s, end));
@@ -316,24 +279,63 @@ int64_t colo_ram_send_poll(ColoRamSend *s)
     }
 }
 
+static bool send_slice_is_over(ColoRamSend *s, int64_t end)
+{
+    if (s->pages >= s->budget || qatomic_read(&s->yield)) {
+        return true;
+    }
+    return s->pages && s->pages % SLICE_CLOCK_PAGES == 0 && now_us() >= end;
+}
+
+/* What is worth sending of a block, from @s->at_page on; false: not all of it */
+static bool send_slice_block(ColoRamSend *s, SendBlock *b, int64_t end)
+{
+    size_t page = s->at_page;
+    bool all = false;
+
+    while (true) {
+        page = colo_heat_next(&b->heat, b->rb->bmap, b->pages, page);
+        if (page >= b->pages) {
+            all = true;
+            break;
+        }
+        if (send_slice_is_over(s, end)) {
+            break;
+        }
+        send_page(s, b, page++);
+    }
+    send_batch(s, b);
+    s->at_page = page;
+    return all;
+}
+
+/* Once around all blocks; the first one's beginning comes last. */
+static bool send_slice_blocks(ColoRamSend *s, int64_t end)
+{
+    for (unsigned i = 0; i <= s->blocks->len; i++) {
+        if (!send_slice_block(s, send_block(s, s->at_block), end)) {
+            return false;
+        }
+        s->at_block = (s->at_block + 1) % s->blocks->len;
+        s->at_page = 0;
+    }
+    return true;
+}
+
 void colo_ram_send_slice(ColoRamSend *s, QEMUFile *f)
 {
     int64_t begin = now_us(), end;
     uint64_t bytes = qemu_file_total_transferred_fast(f);
-    size_t budget = s->budget;
-    int ret;
+    bool last;
 
-    s->slice_end = MIN(begin + SLICE_MAX_US, s->policy.deadline);
-    send_begin(s, SEND_SLICE, budget);
-    ret = qemu_savevm_state_iterate(f, false);
+    send_begin(s, f);
+    last = send_slice_blocks(s, MIN(begin + SLICE_MAX_US, s->policy.deadline));
     send_end(s);
-    qemu_put_byte(f, QEMU_VM_EOF);
     qemu_fflush(f);
 
     end = now_us();
     bytes = qemu_file_total_transferred_fast(f) - bytes;
-    colo_policy_sent(&s->policy, end, end - begin, s->pages,
-                     ret > 0 && s->pages < budget && end < s->slice_end);
+    colo_policy_sent(&s->policy, end, end - begin, s->pages, last);
     s->slices[s->under_way++] = (SendSlice) {
         .begin = begin, .pages = s->pages,
     };
@@ -365,29 +367,60 @@ void colo_ram_send_taken(ColoRamSend *s)
 
 /* --- when it stands still ----------------------------------------------- */
 
-void colo_ram_send_final(ColoRamSend *s, QEMUFile *f)
+size_t colo_ram_send_stopped(ColoRamSend *s)
+{
+    size_t pages = 0;
+
+    if (!s->stop_us) {
+        send_account(s);
+        s->stop_us = now_us();
+        s->soon = send_was_soon(s, s->stop_us);
+        s->stop_pages = s->fresh = 0;
+    }
+    colo_ram_log_sync();
+    for (unsigned i = 0; i < s->blocks->len; i++) {
+        SendBlock *b = send_block(s, i);
+
+        pages += bitmap_count_one(b->rb->bmap, b->pages);
+    }
+    return pages;
+}
+
+void colo_ram_send_rest(ColoRamSend *s, QEMUFile *f)
 {
     uint64_t bytes = qemu_file_total_transferred_fast(f);
     int64_t begin = now_us();
 
-    send_account(s);
-    s->soon = send_was_soon(s, begin);
-    send_begin(s, SEND_FINAL, 0);
-    qemu_savevm_live_state(f);
+    send_begin(s, f);
+    for (unsigned i = 0; i < s->blocks->len; i++) {
+        SendBlock *b = send_block(s, i);
+        size_t page = 0;
+
+        while ((page = find_next_bit(b->rb->bmap, b->pages, page)) < b->pages) {
+            s->fresh += colo_heat_final(&b->heat, page);
+            send_page(s, b, page++);
+        }
+        send_batch(s, b);
+    }
     send_end(s);
+    s->stop_pages += s->pages;
     bytes = qemu_file_total_transferred_fast(f) - bytes;
-    colo_policy_final(&s->policy, begin, now_us() - begin, s->pages, s->fresh);
     colo_ram_count(pages_pause, s->pages);
     colo_ram_count(bytes_pause, bytes);
     trace_colo_ram_send(s->pages, bytes, now_us() - begin);
+}
+
+void colo_ram_send_complete(ColoRamSend *s)
+{
+    colo_policy_final(&s->policy, s->stop_us, now_us() - s->stop_us,
+                      s->stop_pages, s->fresh);
     colo_ram_checkpoint_done();
 }
 
 void colo_ram_send_done(ColoRamSend *s)
 {
-    guint i;
-
-    for (i = 0; i < s->blocks->len; i++) {
-        colo_heat_epoch(&g_array_index(s->blocks, SendBlock, i).heat, s->soon);
+    s->stop_us = 0;
+    for (unsigned i = 0; i < s->blocks->len; i++) {
+        colo_heat_epoch(&send_block(s, i)->heat, s->soon);
     }
 }

@@ -18,7 +18,9 @@
  *     else: wait w us for a trigger, poll again
  *
  *   guest stopped, BQL held            guest stopped
- *     colo_ram_send_final()     ---->    colo_ram_load()
+ *     colo_ram_send_stopped()
+ *     colo_ram_send_rest()      ---->    colo_ram_load()
+ *     colo_ram_send_complete()
  *                               <----    (the engine commits)
  *   guest runs                           colo_ram_write_back()     no BQL
  *     colo_ram_send_done()               BQL: reset devices,
@@ -32,23 +34,23 @@
  * be undone either: pages received stay marked until they are written back,
  * and P sends again what has changed since.
  *
- * Capabilities that cannot work with it, to be refused by the engine:
- * multifd and compress (they bypass the cache or write to it later),
- * postcopy-ram, background-snapshot, x-ignore-shared (S would share P's
- * memory), zero-copy-send (pages change under the send).  xbzrle works: the
- * cache holds what P's encoder believes S to have.  A balloon, or anything
- * else that discards RAM, must not be active on P: discarding leaves no mark
- * in the dirty log.  On S, migration_incoming_enable_colo() inhibits it.
+ * ram.c takes part in the first copy only.  Capabilities that cannot work with
+ * that, to be refused by the engine: multifd and compress (they bypass the cache
+ * or write to it later), postcopy-ram, background-snapshot, x-ignore-shared (S
+ * would share P's memory).  A balloon, or anything else that discards RAM, must
+ * not be active on P: discarding leaves no mark in the dirty log.  On S,
+ * migration_incoming_enable_colo() inhibits it.
  */
 #ifndef MIGRATION_COLO_RAM_H
 #define MIGRATION_COLO_RAM_H
 
 #include "exec/cpu-common.h"
 #include "qemu/typedefs.h"
+#include "colo-input.h"
 
 /* Counters since COLO began; bytes are bytes on the channel */
 typedef struct ColoRamStats {
-    uint64_t checkpoints;       /* P: final sendings, S: write-backs */
+    uint64_t checkpoints;       /* P: sent completely, S: written back */
     uint64_t pages_background;  /* P: sent while the guest ran */
     uint64_t pages_pause;       /* P: sent while it stood still */
     uint64_t bytes_background;
@@ -85,14 +87,10 @@ void colo_ram_cache_release(void);
 bool colo_ram_incoming_start(Error **errp);
 
 /*
- * Load a stretch of RAM, up to its EOF, into the cache.  COLO thread, without
- * the BQL, guest running or not.  Anything but parts of sections that the
- * migration began is refused: devices, commands, new block sizes.
- *
- * The waits for the peer are the channel's (colo-channel.h): bounded, and
- * outside of the RCU read section in which ram.c reads.
+ * Load a stream of RAM (colo-ram-stream.h), up to its end, into the cache.  COLO
+ * thread, without the BQL, guest running or not.
  */
-bool colo_ram_load(QEMUFile *f, Error **errp);
+bool colo_ram_load(ColoInput *in, Error **errp);
 
 /*
  * Make S's RAM equal to the cache.  COLO thread, without the BQL, which it
@@ -138,9 +136,9 @@ void colo_ram_send_epoch(ColoRamSend *s, int64_t deadline_us);
 int64_t colo_ram_send_poll(ColoRamSend *s);
 
 /*
- * Send some pages while the guest runs: one RAM section and EOF, then a flush.
- * Takes a millisecond or two unless the channel blocks.  COLO thread without
- * the BQL.  Errors are left in @f, as qemu_file_get_error() tells.
+ * Send some pages while the guest runs: a stream, then a flush.  Takes a
+ * millisecond or two unless the channel blocks.  COLO thread without the BQL.
+ * Errors are left in @f, as qemu_file_get_error() tells.
  *
  * Only while colo_ram_send_has_room().
  */
@@ -163,21 +161,22 @@ void colo_ram_send_taken(ColoRamSend *s);
 void colo_ram_send_yield(ColoRamSend *s);
 
 /*
- * Send all that is dirty, the hot pages included, and EOF.  Guest stopped,
- * BQL held, because the sync of the dirty log needs it.
+ * The guest is stopped: look at the dirty log; how many pages have to be sent,
+ * the hot ones included.  BQL held.  To be called again, for what others have
+ * written, where the BQL was let go since.
  */
-void colo_ram_send_final(ColoRamSend *s, QEMUFile *f);
+size_t colo_ram_send_stopped(ColoRamSend *s);
+
+/* Send them, as a stream.  Guest stopped, with the BQL or without */
+void colo_ram_send_rest(ColoRamSend *s, QEMUFile *f);
+
+/* That was all, and the BQL was held from looking at the log until here. */
+void colo_ram_send_complete(ColoRamSend *s);
 
 /* Bookkeeping that can wait until the guest runs; before the next epoch. */
 void colo_ram_send_done(ColoRamSend *s);
 
 /* --- hooks in ram.c and savevm.c ---------------------------------------- */
-
-/* S: pages arrive for the cache alone */
-bool colo_ram_cache_only(void);
-
-/* S: where page @offset of @block has to go; NULL: there is no such page */
-void *colo_ram_receive(RAMBlock *block, ram_addr_t offset);
 
 /* S, before COLO begins: the cache's copy of that page */
 void *colo_ram_mirror(RAMBlock *block, ram_addr_t offset);
@@ -191,7 +190,7 @@ void colo_ram_mirror_copy(void *cache, const void *page, size_t size);
  */
 bool colo_ram_is_zero(const void *page, size_t size);
 
-/* S: RAM_SAVE_FLAG_*s that mustn't arrive, besides those not known */
+/* S: RAM_SAVE_FLAG_*s that mustn't arrive, besides those not known: in COLO all */
 int colo_ram_refused_flags(void);
 
 /* S: @type, or one that savevm.c will not know and refuse */
@@ -203,10 +202,5 @@ uint8_t colo_ram_section(uint8_t type);
  * has dropped what is stale, and S need not translate everything anew.
  */
 void colo_ram_tb_flush(CPUState *cpu);
-
-/* P: find_next_bit(@map, @size, @start) less what the background leaves out */
-unsigned long colo_ram_next_dirty(RAMBlock *block,
-                                  const unsigned long *map,
-                                  unsigned long size, unsigned long start);
 
 #endif /* MIGRATION_COLO_RAM_H */

@@ -151,30 +151,25 @@ static bool begin(Secondary *s, Error **errp)
 
 static bool receive_devices(Secondary *s, const ColoMsg *msg, Error **errp)
 {
+    ERRP_GUARD();
     QIOChannelBuffer *b = qio_channel_buffer_new(MIN(msg->length,
                                                      DEVICES_PIECE));
 
     s->devices = b;
     s->flags = msg->flags;
     while (b->usage < msg->length) {
-        size_t piece = MIN(msg->length - b->usage, DEVICES_PIECE), got;
+        size_t piece = MIN(msg->length - b->usage, DEVICES_PIECE);
 
         if (b->usage + piece > b->capacity) {
             b->capacity = MIN(msg->length, MAX(2 * b->capacity,
                                                b->usage + piece));
             b->data = g_realloc(b->data, b->capacity);
         }
-        got = qemu_get_buffer(s->link.in, b->data + b->usage, piece);
-        b->usage += got;
-        if (got < piece) {
-            Error *err = NULL;
-
-            qemu_file_get_error_obj(s->link.in, &err);
-            error_setg(errp, "the checkpoint broke off: %s",
-                       err ? error_get_pretty(err) : "connection lost");
-            error_free(err);
+        if (!colo_input_read(s->link.in, b->data + b->usage, piece, errp)) {
+            error_prepend(errp, "the checkpoint broke off: ");
             return false;
         }
+        b->usage += piece;
     }
     return true;
 }

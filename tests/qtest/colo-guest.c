@@ -133,3 +133,45 @@ uint8_t colo_guest_mark(ColoSide *s, const char *scratch)
     colo_side_ok(s, "{'execute': 'cont'}");
     return mem[(PAGES - 1) * PAGE + MARK];
 }
+
+void colo_guest_fill(ColoSide *s, uint64_t start, unsigned pages,
+                     unsigned stride, uint8_t seed)
+{
+    uint8_t page[COLO_GUEST_PAGE];
+
+    for (unsigned i = 0; i < pages; i++) {
+        memset(page, seed + i, sizeof(page));
+        colo_side_write(s, start + (uint64_t)i * stride * COLO_GUEST_PAGE, page,
+                        sizeof(page));
+    }
+}
+
+void colo_guest_panic(ColoSide *s)
+{
+    colo_side_hmp(s, "o /b 0x505 1");
+}
+
+void colo_guest_watchdog(ColoSide *s)
+{
+    colo_side_hmp(s, "o /b 0x443 0xf");
+}
+
+/* PIIX4: the I/O ports of its power management, then PM1 control */
+static void power_management(ColoSide *s, unsigned control)
+{
+    colo_side_hmp(s, "o /w 0xcf8 0x80000b40");
+    colo_side_hmp(s, "o /w 0xcfc 0xb001");
+    colo_side_hmp(s, "o /w 0xcf8 0x80000b80");
+    colo_side_hmp(s, "o /b 0xcfc 1");
+    colo_side_hmp(s, "o /h 0xb004 0x%x", control);
+}
+
+void colo_guest_power_off(ColoSide *s)
+{
+    power_management(s, 0x2000);
+}
+
+void colo_guest_sleep(ColoSide *s)
+{
+    power_management(s, 0x2400);
+}

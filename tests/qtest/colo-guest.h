@@ -30,6 +30,10 @@
                         "-global apic-common.vapic=off"
 #define COLO_GUEST_RAM (16 * 1024 * 1024)
 
+/* From here on the guest leaves its RAM alone. */
+#define COLO_GUEST_FREE_RAM (2 * 1024 * 1024)
+#define COLO_GUEST_PAGE 4096
+
 /* Write the image to the file @path. */
 void colo_guest_create(const char *path);
 
@@ -45,6 +49,22 @@ uint8_t *colo_guest_memory(ColoSide *s, const char *scratch, uint64_t start,
  * stopped in between and runs afterwards; not while @s replicates.
  */
 void colo_guest_check(ColoSide *s, const char *scratch);
+
+/*
+ * Write to @pages pages of the guest's memory from @start on, each @stride pages
+ * after the one before, from outside, as a device would.
+ */
+void colo_guest_fill(ColoSide *s, uint64_t start, unsigned pages,
+                     unsigned stride, uint8_t seed);
+
+/*
+ * What a guest of machine type pc does to itself, done from outside.  They want
+ * devices: pvpanic; ib700, whose shortest time is none.
+ */
+typedef void ColoGuestAct(ColoSide *s);
+ColoGuestAct colo_guest_panic, colo_guest_watchdog, colo_guest_power_off;
+/* ACPI S3 */
+ColoGuestAct colo_guest_sleep;
 
 /* Change the guest's code, from outside, so that it uses this mark. */
 void colo_guest_set_mark(ColoSide *s, uint8_t mark);

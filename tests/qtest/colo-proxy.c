@@ -226,3 +226,15 @@ void colo_proxy_free(ColoProxy *p)
     g_free(p->back);
     g_free(p);
 }
+
+ColoPair *colo_proxy_pair(const char *machine, ColoProxy **proxy)
+{
+    ColoPair *pair = colo_pair_new(machine, COLO_NO_DISK, COLO_NO_TIMER);
+    g_autofree char *front = g_strdup_printf("%s/s1.migrate", pair->dir);
+    g_autofree char *back = g_strdup_printf("%s/s1.behind", pair->dir);
+
+    colo_pair_add_secondary(pair, "");
+    g_assert(!rename(front, back));
+    *proxy = colo_proxy_new(front, back);
+    return pair;
+}

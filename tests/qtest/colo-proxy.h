@@ -18,6 +18,7 @@
 #define TESTS_QTEST_COLO_PROXY_H
 
 #include "migration/colo-protocol.h"
+#include "colo-pair.h"
 
 typedef struct ColoProxy ColoProxy;
 
@@ -47,5 +48,11 @@ void colo_proxy_arm(ColoProxy *proxy, ColoProxyWay way, ColoMsgType type,
 bool colo_proxy_hit(ColoProxy *proxy);
 
 void colo_proxy_free(ColoProxy *proxy);
+
+/*
+ * A primary and a secondary on @machine which do not replicate yet; when they do,
+ * it goes through *@proxy.  No disk, no timed checkpoints.
+ */
+ColoPair *colo_proxy_pair(const char *machine, ColoProxy **proxy);
 
 #endif

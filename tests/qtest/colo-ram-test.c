@@ -15,8 +15,8 @@
 
 #define CASE_SECONDS 240
 
-#define PAGE 4096
-#define FREE_RAM (2 * MiB)      /* from here on the guest leaves RAM alone */
+#define PAGE COLO_GUEST_PAGE
+#define FREE_RAM COLO_GUEST_FREE_RAM
 
 static ColoPair *pair_start(const char *machine)
 {
@@ -71,19 +71,6 @@ static char *equal_checkpoint(ColoPair *pair)
     return g_steal_pointer(&p);
 }
 
-static void fill(ColoSide *s, uint64_t start, unsigned pages, unsigned stride,
-                 uint8_t seed)
-{
-    uint8_t page[PAGE];
-    unsigned i;
-
-    for (i = 0; i < pages; i++) {
-        memset(page, seed + i, sizeof(page));
-        colo_side_write(s, start + (uint64_t)i * stride * PAGE, page,
-                        sizeof(page));
-    }
-}
-
 /* The guest writes all the time, on both sides at its own pace. */
 static void check_machine(const void *opaque)
 {
@@ -110,16 +97,16 @@ static void test_diverged(void)
 {
     ColoPair *pair = pair_start("pc");
 
-    fill(pair->s, FREE_RAM, 3, 7, 1);           /* S alone */
+    colo_guest_fill(pair->s, FREE_RAM, 3, 7, 1);           /* S alone */
     g_free(equal_checkpoint(pair));
-    fill(pair->p, FREE_RAM, 3, 7, 2);           /* P alone */
+    colo_guest_fill(pair->p, FREE_RAM, 3, 7, 2);           /* P alone */
     g_free(equal_checkpoint(pair));
-    fill(pair->p, FREE_RAM, 3, 7, 3);           /* both, the same and not */
-    fill(pair->s, FREE_RAM, 2, 7, 3);
-    fill(pair->s, FREE_RAM + 14 * PAGE, 1, 7, 4);
+    colo_guest_fill(pair->p, FREE_RAM, 3, 7, 3);           /* both, the same and not */
+    colo_guest_fill(pair->s, FREE_RAM, 2, 7, 3);
+    colo_guest_fill(pair->s, FREE_RAM + 14 * PAGE, 1, 7, 4);
     g_free(equal_checkpoint(pair));
     g_free(equal_checkpoint(pair));             /* nothing */
-    fill(pair->s, FREE_RAM, 3, 7, 0);           /* S again, since nobody did */
+    colo_guest_fill(pair->s, FREE_RAM, 3, 7, 0);           /* S again, since nobody did */
     g_free(equal_checkpoint(pair));
     colo_pair_fail_over_to_secondary(pair);
     colo_pair_free(pair);
@@ -130,12 +117,12 @@ static void test_many(void)
 {
     ColoPair *pair = pair_start("pc");
 
-    fill(pair->p, FREE_RAM, 2500, 1, 1);
+    colo_guest_fill(pair->p, FREE_RAM, 2500, 1, 1);
     g_free(equal_checkpoint(pair));
-    fill(pair->s, FREE_RAM, 1500, 2, 1);
+    colo_guest_fill(pair->s, FREE_RAM, 1500, 2, 1);
     g_free(equal_checkpoint(pair));
-    fill(pair->p, FREE_RAM + PAGE, 1000, 2, 7);
-    fill(pair->s, FREE_RAM, 1000, 3, 9);
+    colo_guest_fill(pair->p, FREE_RAM + PAGE, 1000, 2, 7);
+    colo_guest_fill(pair->s, FREE_RAM, 1000, 3, 9);
     g_free(equal_checkpoint(pair));
     colo_pair_fail_over_to_secondary(pair);
     colo_pair_free(pair);
@@ -164,13 +151,13 @@ static void test_second_life(void)
 {
     ColoPair *pair = pair_start("pc");
 
-    fill(pair->p, FREE_RAM, 600, 2, 1);
+    colo_guest_fill(pair->p, FREE_RAM, 600, 2, 1);
     g_free(equal_checkpoint(pair));
     colo_pair_fail_over_to_secondary(pair);
     colo_pair_rejoin(pair);
     g_free(equal_checkpoint(pair));
-    fill(pair->p, FREE_RAM, 600, 3, 2);
-    fill(pair->s, FREE_RAM, 600, 5, 3);
+    colo_guest_fill(pair->p, FREE_RAM, 600, 3, 2);
+    colo_guest_fill(pair->s, FREE_RAM, 600, 5, 3);
     g_free(equal_checkpoint(pair));
     colo_pair_fail_over_to_secondary(pair);
     colo_pair_free(pair);
@@ -213,7 +200,7 @@ static void test_command(void)
     answer = colo_side_get(pair->p, "{'execute': 'x-colo-ram-hash'}");
     first = qobject_to_json(QOBJECT(answer));
     qobject_unref(answer);
-    fill(pair->p, FREE_RAM, 1, 1, 1);
+    colo_guest_fill(pair->p, FREE_RAM, 1, 1, 1);
     answer = colo_side_get(pair->p, "{'execute': 'x-colo-ram-hash'}");
     second = qobject_to_json(QOBJECT(answer));
     qobject_unref(answer);

@@ -14,8 +14,6 @@
 #include "colo-pair.h"
 #include "colo-proxy.h"
 
-#define CASE_SECONDS 240
-
 /* QEMUs that are ended at about the time at which replication begins */
 #define QUITS 12
 
@@ -36,7 +34,7 @@ static void end_seeding(ColoPair *pair)
 static void start_seeding(ColoPair *pair)
 {
     colo_pair_connect_disk(pair);
-    set_limits(pair, 1000000, 1);
+    set_limits(pair, 100000, 1);
     colo_pair_migrate(pair);
     colo_side_until(pair->p, "query-migrate", "status", "active");
 }
@@ -113,7 +111,7 @@ static void test_runs(void)
     colo_pair_connect_disk(pair);
     colo_side_ok(pair->p, "{'execute': 'cont'}");
     colo_pair_write(pair, 0x44, 0x30000);
-    set_limits(pair, 1000000, 1);
+    set_limits(pair, 100000, 1);
     colo_pair_migrate(pair);
     colo_side_until(pair->p, "query-migrate", "status", "active");
     expect_progress(pair);
@@ -178,13 +176,8 @@ static void test_stopped_meanwhile(void)
  */
 static ColoPair *at_the_end(ColoProxy **proxy)
 {
-    ColoPair *pair = colo_pair_new("pc", COLO_NO_DISK, COLO_NO_TIMER);
-    g_autofree char *front = g_strdup_printf("%s/s1.migrate", pair->dir);
-    g_autofree char *back = g_strdup_printf("%s/s1.behind", pair->dir);
+    ColoPair *pair = colo_proxy_pair("pc", proxy);
 
-    colo_pair_add_secondary(pair, "");
-    g_assert(!rename(front, back));
-    *proxy = colo_proxy_new(front, back);
     colo_proxy_arm(*proxy, COLO_TO_PRIMARY, COLO_MSG_HELLO, 0, COLO_FREEZE);
     start_seeding(pair);
     end_seeding(pair);
@@ -361,12 +354,7 @@ static void test_quit_primary(void)
     quit_at_start(true);
 }
 
-typedef struct {
-    const char *name;
-    void (*run)(void);
-} SeedCase;
-
-static const SeedCase cases[] = {
+static const ColoTestCase cases[] = {
     { "runs", test_runs },
     { "stopped/before", test_stopped_before },
     { "stopped/meanwhile", test_stopped_meanwhile },
@@ -380,22 +368,9 @@ static const SeedCase cases[] = {
     { "quit/p", test_quit_primary },
 };
 
-static void run_case(const void *opaque)
-{
-    const SeedCase *c = opaque;
-
-    alarm(CASE_SECONDS);
-    c->run();
-    alarm(0);
-}
-
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    for (int i = 0; i < ARRAY_SIZE(cases); i++) {
-        g_autofree char *path = g_strdup_printf("colo-seed/%s", cases[i].name);
-
-        qtest_add_data_func(path, &cases[i], run_case);
-    }
+    colo_add_cases("colo-seed", cases, ARRAY_SIZE(cases));
     return g_test_run();
 }

@@ -39,6 +39,25 @@ static int64_t now_ms(void)
     return g_get_monotonic_time() / 1000;
 }
 
+static void run_case(const void *opaque)
+{
+    const ColoTestCase *c = opaque;
+
+    alarm(COLO_CASE_SECONDS);
+    c->run();
+    alarm(0);
+}
+
+void colo_add_cases(const char *suite, const ColoTestCase *cases,
+                    unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        g_autofree char *path = g_strdup_printf("%s/%s", suite, cases[i].name);
+
+        qtest_add_data_func(path, &cases[i], run_case);
+    }
+}
+
 void colo_remove_dir(const char *dir)
 {
     GDir *d = g_dir_open(dir, 0, NULL);

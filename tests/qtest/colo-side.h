@@ -30,6 +30,18 @@
 
 typedef struct ColoSide ColoSide;
 
+/* What a case may take before it is ended, and the QEMUs with it */
+#define COLO_CASE_SECONDS 240
+
+typedef struct ColoTestCase {
+    const char *name;
+    void (*run)(void);
+} ColoTestCase;
+
+/* Add @count of them as @suite/NAME; @cases stays. */
+void colo_add_cases(const char *suite, const ColoTestCase *cases,
+                    unsigned count);
+
 /*
  * Start a QEMU.  @name tells it apart in messages and names its files in
  * @dir, which is also where colo_fail() cleans up; @args goes to a shell.

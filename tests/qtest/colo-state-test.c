@@ -14,8 +14,6 @@
 #include "colo-guest.h"
 #include "colo-pair.h"
 
-#define CASE_SECONDS 240
-
 /* The command must fail, with a text that has @part in it. */
 static void G_GNUC_PRINTF(3, 4)
 expect_error(ColoSide *side, const char *part, const char *fmt, ...)
@@ -164,12 +162,12 @@ static void test_panic(void)
     colo_pair_add_secondary(pair, "");
     colo_pair_replicate(pair);
 
-    colo_side_hmp(pair->s, "o /b 0x505 1");
+    colo_guest_panic(pair->s);
     colo_side_until(pair->s, "query-status", "status", "guest-panicked");
     checkpoint_now(pair);
     colo_side_until(pair->s, "query-status", "status", "running");
 
-    colo_side_hmp(pair->p, "o /b 0x505 1");
+    colo_guest_panic(pair->p);
     colo_side_until(pair->p, "query-status", "status", "guest-panicked");
     colo_side_until(pair->s, "query-status", "status", "colo");
     checkpoint_now(pair);
@@ -178,39 +176,6 @@ static void test_panic(void)
     colo_side_until(pair->s, "query-status", "status", "running");
     colo_pair_fail_over_to_secondary(pair);
     colo_pair_free(pair);
-}
-
-typedef void GuestAct(ColoSide *side);
-
-static void act_panic(ColoSide *side)
-{
-    colo_side_hmp(side, "o /b 0x505 1");
-}
-
-/* The ib700's shortest time is none */
-static void act_watchdog(ColoSide *side)
-{
-    colo_side_hmp(side, "o /b 0x443 0xf");
-}
-
-/* PIIX4: the I/O ports of its power management, then PM1 control */
-static void power_management(ColoSide *side, unsigned control)
-{
-    colo_side_hmp(side, "o /w 0xcf8 0x80000b40");
-    colo_side_hmp(side, "o /w 0xcfc 0xb001");
-    colo_side_hmp(side, "o /w 0xcf8 0x80000b80");
-    colo_side_hmp(side, "o /b 0xcfc 1");
-    colo_side_hmp(side, "o /h 0xb004 0x%x", control);
-}
-
-static void act_power_off(ColoSide *side)
-{
-    power_management(side, 0x2000);
-}
-
-static void act_sleep(ColoSide *side)
-{
-    power_management(side, 0x2400);
 }
 
 static ColoPair *start_with(const char *machine, int64_t delay_ms)
@@ -226,7 +191,7 @@ static ColoPair *start_with(const char *machine, int64_t delay_ms)
  * A guest that brings itself to an end is found so by its user, whenever that
  * happens: not one of these stops is lost in a checkpoint.
  */
-static void stop_over_and_over(ColoPair *pair, GuestAct *act,
+static void stop_over_and_over(ColoPair *pair, ColoGuestAct *act,
                                const char *status)
 {
     for (int i = 0; i < 40; i++) {
@@ -242,7 +207,7 @@ static void test_panic_storm(void)
 {
     ColoPair *pair = start_with("pc -device pvpanic -action panic=pause", 5);
 
-    stop_over_and_over(pair, act_panic, "guest-panicked");
+    stop_over_and_over(pair, colo_guest_panic, "guest-panicked");
     colo_pair_fail_over_to_secondary(pair);
     colo_pair_free(pair);
 }
@@ -251,12 +216,12 @@ static void test_watchdog(void)
 {
     ColoPair *pair = start_with("pc -device ib700 -action watchdog=pause", 5);
 
-    stop_over_and_over(pair, act_watchdog, "watchdog");
+    stop_over_and_over(pair, colo_guest_watchdog, "watchdog");
     /* The secondary's is of no account */
-    act_watchdog(pair->s);
+    colo_guest_watchdog(pair->s);
     colo_pair_checkpoints(pair, 3);
     colo_pair_set_delay(pair, COLO_NO_TIMER);
-    act_watchdog(pair->p);
+    colo_guest_watchdog(pair->p);
     colo_side_until(pair->p, "query-status", "status", "watchdog");
     colo_side_until(pair->s, "query-status", "status", "colo");
     checkpoint_now(pair);
@@ -270,17 +235,17 @@ static void test_shutdown(void)
     ColoPair *pair = start_with("pc -action shutdown=pause", 5);
 
     for (int i = 0; i < 20; i++) {
-        act_power_off(pair->p);
+        colo_guest_power_off(pair->p);
         colo_side_until(pair->p, "query-status", "status", "shutdown");
         colo_side_ok(pair->p, "{'execute': 'system_reset'}");
         colo_side_until(pair->p, "query-status", "status", "prelaunch");
         colo_side_ok(pair->p, "{'execute': 'cont'}");
         colo_side_until(pair->p, "query-status", "status", "running");
     }
-    act_power_off(pair->s);
+    colo_guest_power_off(pair->s);
     colo_pair_checkpoints(pair, 3);
     colo_pair_set_delay(pair, COLO_NO_TIMER);
-    act_power_off(pair->p);
+    colo_guest_power_off(pair->p);
     colo_side_until(pair->p, "query-status", "status", "shutdown");
     colo_side_until(pair->s, "query-status", "status", "colo");
     checkpoint_now(pair);
@@ -294,11 +259,11 @@ static void test_sleep(void)
     ColoPair *pair = start_with("pc", 5);
 
     for (int i = 0; i < 20; i++) {
-        act_sleep(pair->p);
+        colo_guest_sleep(pair->p);
         colo_side_until(pair->p, "query-status", "status", "suspended");
         colo_side_ok(pair->p, "{'execute': 'stop'}");
         colo_side_ok(pair->p, "{'execute': 'cont'}");
-        act_sleep(pair->s);
+        colo_guest_sleep(pair->s);
         colo_side_until(pair->p, "query-status", "status", "suspended");
         do {
             QDict *answer = colo_side_try(pair->p, COLO_ANSWER_MS,
@@ -497,12 +462,7 @@ static void test_query(void)
     colo_pair_free(pair);
 }
 
-typedef struct {
-    const char *name;
-    void (*run)(void);
-} StateCase;
-
-static const StateCase cases[] = {
+static const ColoTestCase cases[] = {
     { "stop-stays", test_stop_stays },
     { "stop-survives", test_stop_survives },
     { "stop-storm", test_stop_storm },
@@ -519,23 +479,9 @@ static const StateCase cases[] = {
     { "query", test_query },
 };
 
-static void run_case(const void *opaque)
-{
-    const StateCase *c = opaque;
-
-    alarm(CASE_SECONDS);
-    c->run();
-    alarm(0);
-}
-
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    for (int i = 0; i < ARRAY_SIZE(cases); i++) {
-        g_autofree char *path = g_strdup_printf("colo-state/%s",
-                                                cases[i].name);
-
-        qtest_add_data_func(path, &cases[i], run_case);
-    }
+    colo_add_cases("colo-state", cases, ARRAY_SIZE(cases));
     return g_test_run();
 }

@@ -14,7 +14,6 @@
 #include "colo-guest.h"
 #include "colo-pair.h"
 
-#define CASE_SECONDS 240
 #define PEER_TIMEOUT_MS 4000
 
 /* What QEMU looks for in the directory of tls-creds-psk */
@@ -194,12 +193,7 @@ static void test_wrong_key(void)
     colo_pair_free(pair);
 }
 
-typedef struct {
-    const char *name;
-    void (*run)(void);
-} TlsCase;
-
-static const TlsCase cases[] = {
+static const ColoTestCase cases[] = {
     { "cycle", test_cycle },
     { "slow", test_slow },
     { "lost", test_lost },
@@ -207,22 +201,9 @@ static const TlsCase cases[] = {
     { "wrong-key", test_wrong_key },
 };
 
-static void run_case(const void *opaque)
-{
-    const TlsCase *c = opaque;
-
-    alarm(CASE_SECONDS);
-    c->run();
-    alarm(0);
-}
-
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    for (int i = 0; i < ARRAY_SIZE(cases); i++) {
-        g_autofree char *path = g_strdup_printf("colo-tls/%s", cases[i].name);
-
-        qtest_add_data_func(path, &cases[i], run_case);
-    }
+    colo_add_cases("colo-tls", cases, ARRAY_SIZE(cases));
     return g_test_run();
 }

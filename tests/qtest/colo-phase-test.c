@@ -1,0 +1,327 @@
+/*
+ * COLO and what people and guests do in the middle of a checkpoint
+ *
+ * Two QEMUs without an operating system.  In each phase of the protocol the
+ * connection between them freezes, for as long as the test wants; then something
+ * happens on one of the two sides, which goes on alone.
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "libqtest.h"
+#include "colo-guest.h"
+#include "colo-pair.h"
+#include "colo-proxy.h"
+
+/* What a monitor may take to answer, on a machine that does other things too */
+#define ANSWER_MS 3000
+
+#define H COLO_MSG_HEADER
+#define TO_S COLO_TO_SECONDARY
+#define TO_P COLO_TO_PRIMARY
+
+/* Nobody times out */
+#define NEVER_MS 3600000
+
+static void set_timeout(ColoPair *pair, int ms)
+{
+    colo_side_ok(pair->p, "{'execute': 'x-colo-set-peer-timeout', "
+                 "'arguments': {'timeout': %d}}", ms);
+    colo_side_ok(pair->s, "{'execute': 'x-colo-set-peer-timeout', "
+                 "'arguments': {'timeout': %d}}", ms);
+}
+
+static void answer(ColoSide *side)
+{
+    QDict *dict = colo_side_try(side, ANSWER_MS, "{'execute': 'query-colo'}");
+
+    if (!dict || !qdict_haskey(dict, "return")) {
+        colo_fail("a side does not answer its monitor in time");
+    }
+    qobject_unref(dict);
+}
+
+/* The one side vanishes; the other, whose guest is in @status then, is left. */
+static void go_on_alone(ColoPair *pair, bool primary, const char *status)
+{
+    ColoSide *side = primary ? pair->p : pair->s;
+
+    colo_side_kill(primary ? pair->s : pair->p);
+    pair->p = side;
+    pair->s = NULL;
+    colo_side_ok(side, "{'execute': 'x-colo-lost-heartbeat'}");
+    colo_side_until(side, "query-colo-status", "mode", "none");
+    colo_side_until(side, "query-status", "status", status);
+}
+
+static void yank(ColoSide *side)
+{
+    colo_side_ok(side, "{'exec-oob': 'yank', 'arguments': {'instances': "
+                 "[{'type': 'migration'}]}}");
+    colo_side_await(side, "COLO_LOST", 1, COLO_WAIT_MS);
+}
+
+/* Where a checkpoint stands still; all of the protocol's phases */
+typedef struct {
+    const char *name;
+    ColoProxyWay way;
+    ColoMsgType type;
+    size_t bytes;
+    unsigned pages;             /* dirty, besides the guest's own */
+} Phase;
+
+static const Phase phases[] = {
+    { "stop", TO_S, COLO_MSG_STOP, 0 },
+    { "ram", TO_S, COLO_MSG_RAM, H + 5000 },
+    /* More than sockets hold: the primary is in the middle of it */
+    { "much-ram", TO_S, COLO_MSG_RAM, H + 3000000, 3000 },
+    { "devices", TO_S, COLO_MSG_DEVICES, H + 100 },
+    { "committed", TO_P, COLO_MSG_COMMITTED, 0 },
+    { "running", TO_P, COLO_MSG_RUNNING, 0 },
+};
+
+/* Stops in that phase. */
+static ColoPair *stand_still(const Phase *phase, ColoProxy **proxy)
+{
+    ColoPair *pair = colo_proxy_pair("pc -device pvpanic -device ib700 -action "
+                                     "panic=pause,watchdog=pause,shutdown=pause",
+                                     proxy);
+    int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
+
+    colo_pair_replicate(pair);
+    set_timeout(pair, NEVER_MS);
+    colo_pair_request_checkpoint(pair);
+    colo_guest_fill(pair->p, COLO_GUEST_FREE_RAM, phase->pages, 1, 1);
+    colo_proxy_arm(*proxy, phase->way, phase->type, phase->bytes, COLO_FREEZE);
+    colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
+    while (!colo_proxy_hit(*proxy)) {
+        answer(pair->p);
+        answer(pair->s);
+        if (g_get_monotonic_time() > end) {
+            colo_fail("%s was never sent", phase->name);
+        }
+    }
+    return pair;
+}
+
+static void finish(ColoPair *pair, ColoProxy *proxy)
+{
+    colo_proxy_free(proxy);
+    colo_pair_free(pair);
+}
+
+/* yank, out of band, then on alone */
+static void run_yank(const Phase *phase, bool primary)
+{
+    ColoProxy *proxy;
+    ColoPair *pair = stand_still(phase, &proxy);
+
+    yank(primary ? pair->p : pair->s);
+    go_on_alone(pair, primary, "running");
+    g_assert_cmpuint(colo_side_count(pair->p, "COLO_EXIT"), ==, 1);
+    colo_guest_check(pair->p, pair->scratch);
+    finish(pair, proxy);
+}
+
+/* The one ends, politely and at once; the other goes on. */
+static void run_quit(const Phase *phase, bool primary)
+{
+    ColoProxy *proxy;
+    ColoPair *pair = stand_still(phase, &proxy);
+    ColoSide *side = primary ? pair->s : pair->p;
+
+    colo_side_quit(primary ? pair->p : pair->s);
+    pair->p = side;
+    pair->s = NULL;
+    answer(side);
+    colo_side_ok(side, "{'execute': 'x-colo-lost-heartbeat'}");
+    colo_side_until(side, "query-colo-status", "mode", "none");
+    colo_side_until(side, "query-status", "status", "running");
+    colo_guest_check(side, pair->scratch);
+    finish(pair, proxy);
+}
+
+/* Commands for the guest in the middle of a checkpoint that never ends */
+static void commands_on_primary(const Phase *phase)
+{
+    ColoProxy *proxy;
+    ColoPair *pair = stand_still(phase, &proxy);
+
+    colo_side_ok(pair->p, "{'execute': 'stop'}");
+    colo_side_ok(pair->p, "{'execute': 'cont'}");
+    colo_side_ok(pair->p, "{'execute': 'stop'}");
+    answer(pair->p);
+    yank(pair->p);
+    colo_side_until(pair->p, "query-status", "status", "paused");
+    go_on_alone(pair, true, "paused");
+    colo_side_until(pair->p, "query-migrate", "status", "completed");
+    colo_side_until(pair->p, "query-status", "status", "paused");
+    colo_side_ok(pair->p, "{'execute': 'cont'}");
+    colo_side_until(pair->p, "query-status", "status", "running");
+    colo_guest_check(pair->p, pair->scratch);
+    finish(pair, proxy);
+}
+
+/*
+ * On the secondary they must not disturb what is being loaded.  Where S knows
+ * of the checkpoint, its guest stands still, whatever it is told.
+ */
+static void commands_on_secondary(const Phase *phase)
+{
+    g_autofree char *status = NULL;
+    ColoProxy *proxy;
+    ColoPair *pair = stand_still(phase, &proxy);
+
+    if (phase->way == TO_S && phase->bytes) {
+        colo_side_until(pair->s, "query-status", "status", "colo");
+        colo_side_ok(pair->s, "{'execute': 'cont'}");
+        colo_side_ok(pair->s, "{'execute': 'stop'}");
+        colo_side_ok(pair->s, "{'execute': 'cont'}");
+        status = colo_side_ask(pair->s, "status", "{'execute': 'query-status'}");
+        g_assert_cmpstr(status, ==, "colo");
+    } else {
+        colo_side_until(pair->s, "query-status", "status", "running");
+        colo_side_ok(pair->s, "{'execute': 'stop'}");
+        colo_side_ok(pair->s, "{'execute': 'cont'}");
+    }
+    yank(pair->s);
+    go_on_alone(pair, false, "running");
+    colo_guest_check(pair->p, pair->scratch);
+    finish(pair, proxy);
+}
+
+static void run_commands(const Phase *phase, bool primary)
+{
+    if (primary) {
+        commands_on_primary(phase);
+    } else {
+        commands_on_secondary(phase);
+    }
+}
+
+/* Neither a second migration nor a snapshot, in no phase and on no side */
+static void run_refused(const Phase *phase, bool primary)
+{
+    ColoProxy *proxy;
+    ColoPair *pair = stand_still(phase, &proxy);
+    ColoSide *side = primary ? pair->p : pair->s;
+    g_autofree char *uri = g_strdup_printf("unix:%s/nobody", pair->dir);
+    QDict *dict = colo_side_try(side, ANSWER_MS, "{'execute': 'migrate', "
+                                "'arguments': {'uri': %s}}", uri);
+
+    g_assert(dict && qdict_haskey(dict, "error"));
+    qobject_unref(dict);
+    dict = colo_side_try(side, ANSWER_MS, "{'execute': 'human-monitor-command', "
+                         "'arguments': {'command-line': 'savevm a'}}");
+    g_assert(dict && strstr(qdict_get_try_str(dict, "return") ?: "",
+                            "COLO is active"));
+    qobject_unref(dict);
+    yank(side);
+    go_on_alone(pair, primary, "running");
+    colo_guest_check(pair->p, pair->scratch);
+    finish(pair, proxy);
+}
+
+/*
+ * The guest comes to its end by itself, or is reset.  The primary's is found so,
+ * its user's until "cont"; the secondary's is of no account.
+ */
+static void run_act(const Phase *phase, bool primary, ColoGuestAct *act,
+                    const char *status)
+{
+    ColoProxy *proxy;
+    ColoPair *pair = stand_still(phase, &proxy);
+    ColoSide *side = primary ? pair->p : pair->s;
+
+    act(side);
+    answer(side);
+    yank(side);
+    if (primary) {
+        colo_side_until(side, "query-status", "status", status);
+    }
+    go_on_alone(pair, primary, primary ? status : "running");
+    if (primary && g_str_equal(status, "shutdown")) {
+        colo_side_ok(side, "{'execute': 'system_reset'}");
+    }
+    colo_side_ok(side, "{'execute': 'cont'}");
+    colo_side_until(side, "query-status", "status", "running");
+    finish(pair, proxy);
+}
+
+static void run_panic(const Phase *phase, bool primary)
+{
+    run_act(phase, primary, colo_guest_panic, "guest-panicked");
+}
+
+static void run_watchdog(const Phase *phase, bool primary)
+{
+    run_act(phase, primary, colo_guest_watchdog, "watchdog");
+}
+
+static void run_shutdown(const Phase *phase, bool primary)
+{
+    run_act(phase, primary, colo_guest_power_off, "shutdown");
+}
+
+static void reset(ColoSide *side)
+{
+    colo_side_ok(side, "{'execute': 'system_reset'}");
+}
+
+static void run_reset(const Phase *phase, bool primary)
+{
+    run_act(phase, primary, reset, "running");
+}
+
+typedef struct {
+    const Phase *phase;
+    bool primary;
+    void (*run)(const Phase *phase, bool primary);
+} PhaseCase;
+
+static void run_case(const void *opaque)
+{
+    const PhaseCase *c = opaque;
+
+    alarm(COLO_CASE_SECONDS);
+    c->run(c->phase, c->primary);
+    alarm(0);
+}
+
+static void add_side(const char *what, bool primary,
+                     void (*run)(const Phase *phase, bool primary))
+{
+    for (int i = 0; i < ARRAY_SIZE(phases); i++) {
+        PhaseCase *c = g_new0(PhaseCase, 1);
+        g_autofree char *path = g_strdup_printf("colo-phase/%s/%c/%s", what,
+                                                primary ? 'p' : 's',
+                                                phases[i].name);
+
+        *c = (PhaseCase) { &phases[i], primary, run };
+        qtest_add_data_func_full(path, c, run_case, g_free);
+    }
+}
+
+static void add_cases(const char *what,
+                      void (*run)(const Phase *phase, bool primary))
+{
+    add_side(what, true, run);
+    add_side(what, false, run);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    add_cases("yank", run_yank);
+    add_cases("quit", run_quit);
+    add_cases("commands", run_commands);
+    add_cases("refused", run_refused);
+    add_cases("panic", run_panic);
+    /* The secondary's would bite after the failover, as it should. */
+    add_side("watchdog", true, run_watchdog);
+    add_cases("shutdown", run_shutdown);
+    add_cases("reset", run_reset);
+    return g_test_run();
+}
