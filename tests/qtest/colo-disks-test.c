@@ -265,7 +265,7 @@ static void test_idle_memory(void)
 
 int main(int argc, char **argv)
 {
-    static const struct { const char *name; void (*run)(void); } cases[] = {
+    static const ColoTestCase cases[] = {
         { "raw", test_raw },
         { "three/lives", test_three },
         { "three/fault", test_three_fault },
@@ -278,13 +278,8 @@ int main(int argc, char **argv)
         { "aio/native", test_aio_native },
         { "aio/io_uring", test_aio_io_uring },
     };
-    int i;
 
     g_test_init(&argc, &argv, NULL);
-    for (i = 0; i < ARRAY_SIZE(cases); i++) {
-        g_autofree char *path = g_strdup_printf("colo-disks/%s", cases[i].name);
-
-        qtest_add_func(path, cases[i].run);
-    }
+    colo_add_cases("colo-disks", cases, ARRAY_SIZE(cases));
     return g_test_run();
 }

@@ -290,7 +290,7 @@ static void test_refused_size(void)
 
 int main(int argc, char **argv)
 {
-    static const struct { const char *name; void (*run)(void); } cases[] = {
+    static const ColoTestCase cases[] = {
         { "full/parent", test_full_parent },
         { "full/hidden", test_full_hidden },
         { "full/spill", test_full_spill },
@@ -303,15 +303,11 @@ int main(int argc, char **argv)
         { "refused/use", test_refused_use },
         { "refused/size", test_refused_size },
     };
-    int i, ret;
+    int ret;
 
     g_test_init(&argc, &argv, NULL);
     mount_small();
-    for (i = 0; i < ARRAY_SIZE(cases); i++) {
-        g_autofree char *path = g_strdup_printf("colo-images/%s", cases[i].name);
-
-        qtest_add_func(path, cases[i].run);
-    }
+    colo_add_cases("colo-images", cases, ARRAY_SIZE(cases));
     ret = g_test_run();
     unmount_small();
     return ret;

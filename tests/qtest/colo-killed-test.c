@@ -211,7 +211,7 @@ static void test_p_mirror(void)
 
 int main(int argc, char **argv)
 {
-    static const struct { const char *name; void (*run)(void); } cases[] = {
+    static const ColoTestCase cases[] = {
         { "s/export", test_s_export },
         { "s/add", test_s_add },
         { "s/attach", test_s_attach },
@@ -222,13 +222,8 @@ int main(int argc, char **argv)
         { "p/attach", test_p_attach },
         { "p/mirror", test_p_mirror },
     };
-    int i;
 
     g_test_init(&argc, &argv, NULL);
-    for (i = 0; i < ARRAY_SIZE(cases); i++) {
-        g_autofree char *path = g_strdup_printf("colo-killed/%s", cases[i].name);
-
-        qtest_add_func(path, cases[i].run);
-    }
+    colo_add_cases("colo-killed", cases, ARRAY_SIZE(cases));
     return g_test_run();
 }
