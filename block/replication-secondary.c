@@ -437,10 +437,9 @@ static void release_images(void *opaque)
     if (sec->hidden) {
         dont_flush(bs->file->bs);
         dont_flush(sec->hidden->bs);
-    }
-    if (sec->hidden &&
-        bdrv_replace_child_bs(bs->file, sec->parent->bs, NULL) >= 0) {
-        detach(s, &sec->hidden);
+        if (bdrv_replace_child_bs(bs->file, sec->parent->bs, NULL) >= 0) {
+            detach(s, &sec->hidden);
+        }
     }
     repl_store_free(sec->store[REPL_OWN]);
     repl_store_free(sec->store[REPL_HELD]);
