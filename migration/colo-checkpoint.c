@@ -9,6 +9,7 @@
  */
 #include "qemu/osdep.h"
 #include "block/replication.h"
+#include "exec/target_page.h"
 #include "qapi/error.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
@@ -78,6 +79,12 @@ static bool gather(Primary *p, int64_t *since, Error **errp)
             return false;
         }
         pages = colo_ram_send_stopped(p->ram);
+    }
+    if (pages > COLO_BACKLOG_MAX / 2 / qemu_target_page_size()) {
+        /* Writing these would let the BQL go, between devices and memory */
+        error_setg(errp, "the memory of the guest, which is stopped, changes over "
+                   "and over: it is reset, or written to by somebody else");
+        return false;
     }
     start = colo_primary_now_ns();
     if (!save_devices(p, errp)) {
