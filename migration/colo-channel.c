@@ -11,7 +11,6 @@
 #include "qemu/iov.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
-#include "qemu/rcu.h"
 #include "qemu/stats64.h"
 #include "qemu/timer.h"
 #include "io/channel-socket.h"
@@ -28,7 +27,6 @@ struct ColoChannel {
     size_t backlog_sent;
     bool patient;
     bool awake;                 /* watch before a wait */
-    bool silent;                /* a read has waited in vain; it is over */
     Stat64 sent;
     Stat64 received;
 };
@@ -48,29 +46,6 @@ uint32_t colo_channel_get_timeout(void)
 static int64_t timeout_ns(void)
 {
     return colo_channel_get_timeout() * 1000000LL;
-}
-
-/*
- * RAM is read and written within an RCU read section of ram.c.  No wait for
- * the peer may last in it: all others would wait for its end.  See the header
- * for what may be used across it.
- */
-static unsigned leave_rcu(void)
-{
-    unsigned depth = 0;
-
-    while (get_ptr_rcu_reader()->depth) {
-        rcu_read_unlock();
-        depth++;
-    }
-    return depth;
-}
-
-static void enter_rcu(unsigned depth)
-{
-    while (depth--) {
-        rcu_read_lock();
-    }
 }
 
 void colo_channel_set_awake(ColoChannel *c, bool awake)
@@ -173,7 +148,6 @@ bool colo_channel_flush(ColoChannel *c, Error **errp)
 static bool wait_for_room(ColoChannel *c, Error **errp)
 {
     bool locked = qemu_mutex_iothread_locked();
-    unsigned depth = leave_rcu();
     bool ok;
 
     if (locked) {
@@ -183,7 +157,6 @@ static bool wait_for_room(ColoChannel *c, Error **errp)
     if (locked) {
         qemu_mutex_lock_iothread();
     }
-    enter_rcu(depth);
     return ok;
 }
 
@@ -277,26 +250,15 @@ static ssize_t colo_channel_readv(QIOChannel *ioc, const struct iovec *iov,
 {
     ColoChannel *c = COLO_CHANNEL(ioc);
 
-    if (c->silent) {
-        /* QEMUFile goes on asking after an error, byte by byte */
-        error_setg(errp, "the peer has been silent");
-        return -1;
-    }
     while (true) {
         ssize_t n = read_now(c, iov, niov, errp);
         GPollFD pfd = { .fd = c->fd, .events = G_IO_IN };
-        unsigned depth;
-        int ret;
 
         if (n) {
             return n;
         }
         assert(!qemu_mutex_iothread_locked());
-        depth = leave_rcu();
-        ret = wait_for_events(c, &pfd, 1, timeout_ns());
-        enter_rcu(depth);
-        if (ret == 0) {
-            c->silent = true;
+        if (wait_for_events(c, &pfd, 1, timeout_ns()) == 0) {
             error_setg(errp, "the peer has been silent for %u ms",
                        colo_channel_get_timeout());
             return -1;

@@ -6,12 +6,10 @@
  *
  * - A write does not wait for the peer: what the connection does not take is
  *   kept, and goes out with later writes and with colo_channel_flush().  So
- *   guest memory can be written under the BQL and within RCU sections.  Only
- *   above COLO_BACKLOG_MAX a write waits, and it drops the BQL for that.
- * - Where a read or a write waits, it leaves the RCU read sections of its
- *   thread for that time.  So what a caller finds by RCU, it has to hold by
- *   other means: RAM blocks by a reference on their region (colo-ram.c and
- *   colo-ram-send.c do that for as long as COLO lasts).
+ *   guest memory can be written under the BQL.  Only above COLO_BACKLOG_MAX a
+ *   write waits, and it drops the BQL for that.
+ * - Nothing is read or written within an RCU read section, which a wait for the
+ *   peer would make last.
  * - Every wait ends when no byte moved for the time-out, with an error that
  *   says so; or when another thread calls colo_channel_shutdown() or yanks.
  *
@@ -57,8 +55,7 @@ bool colo_channel_flush(ColoChannel *c, Error **errp);
 
 /*
  * Whether a write waits for room in the connection, instead of keeping a copy of
- * what that does not take: for much data.  Such writes are made without the BQL
- * and outside of RCU read sections.
+ * what that does not take: for much data.  Such writes are made without the BQL.
  */
 void colo_channel_set_patient(ColoChannel *c, bool patient);
 
