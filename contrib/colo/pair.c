@@ -1,16 +1,14 @@
 /*
- * Pair controller: the state table and the plans
+ * Pair controller: how a pair goes from state to state
  *
- * A state is one row of pair_rows[]: what is done in it, where it leads
- * when that is done, where when a host vanishes, and how long it may take.
- * A plan is a list of steps, carried out one after the other.
+ * The states, and the plans of what is done in them, are in pair-plan.c.
  *
  * Copyright (c) 2026 the qemu-colo developers
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
-#include "pair.h"
+#include "pair-plan.h"
 
 /* A checkpoint may be late by some intervals before a pair is given up. */
 #define LATE_INTERVALS 3
@@ -20,148 +18,6 @@
  * through: after so many passes it has to stand still for the rest.
  */
 #define SEED_PASSES 10
-
-/* Whom a step of a plan concerns, by the role of the moment. */
-typedef enum Role { ROLE_PRIMARY, ROLE_SECONDARY } Role;
-
-/* When a step of a plan is carried out; otherwise it is skipped. */
-typedef enum When {
-    ALWAYS,
-    ONLY_REJOIN,          /* the pair existed before: its disks differ */
-    ONLY_RUNNING,         /* ... and the guest may run meanwhile */
-    ONLY_FIRST_PRIMARY,   /* ... and the primary never was a secondary */
-    ONLY_PROMOTED,        /* ... and it was one: it has a rewriter */
-} When;
-
-typedef struct PlanStep {
-    PairActionType type;
-    Role role;
-    const char *step;
-    When when;
-    bool lenient;
-} PlanStep;
-
-static const PlanStep plan_alone[] = {
-    { PAIR_ACT_LAUNCH, ROLE_PRIMARY, "primary-start" },
-    { }
-};
-
-static const PlanStep plan_join[] = {
-    { PAIR_ACT_SHELL, ROLE_SECONDARY, "secondary-disk", ONLY_REJOIN },
-    { PAIR_ACT_SHELL, ROLE_SECONDARY, "secondary-overlays" },
-    { PAIR_ACT_LAUNCH, ROLE_SECONDARY, "secondary-start" },
-    { PAIR_ACT_QMP, ROLE_SECONDARY, "secondary-export" },
-    { }
-};
-
-static const PlanStep plan_resync[] = {
-    { PAIR_ACT_QMP, ROLE_PRIMARY, "resync" },
-    { }
-};
-
-static const PlanStep plan_seed[] = {
-    { PAIR_ACT_QMP, ROLE_PRIMARY, "resync-end", ONLY_REJOIN },
-    { PAIR_ACT_QMP, ROLE_PRIMARY, "disk-attach" },
-    { PAIR_ACT_QMP, ROLE_PRIMARY, "seed-running", ONLY_RUNNING },
-    { PAIR_ACT_QMP, ROLE_PRIMARY, "channels-renew", ONLY_REJOIN },
-    { PAIR_ACT_QMP, ROLE_PRIMARY, "compare-attach", ONLY_FIRST_PRIMARY },
-    { PAIR_ACT_QMP, ROLE_PRIMARY, "compare-attach-promoted", ONLY_PROMOTED },
-    { PAIR_ACT_QMP, ROLE_PRIMARY, "checkpoint-delay" },
-    { PAIR_ACT_QMP, ROLE_PRIMARY, "migrate" },
-    { }
-};
-
-static const PlanStep plan_seed_end[] = {
-    { PAIR_ACT_QMP, ROLE_PRIMARY, "seed-end" },
-    { }
-};
-
-/* The survivor is the primary by now; the peer must not come back to life. */
-static const PlanStep plan_primary_failover[] = {
-    { PAIR_ACT_KILL, ROLE_SECONDARY },
-    { PAIR_ACT_QMP, ROLE_PRIMARY, "primary-failover" },
-    { }
-};
-
-static const PlanStep plan_secondary_failover[] = {
-    { PAIR_ACT_KILL, ROLE_SECONDARY },
-    { PAIR_ACT_QMP, ROLE_PRIMARY, "secondary-failover" },
-    { }
-};
-
-/* A join may have failed anywhere, so any of these may find nothing to do. */
-static const PlanStep plan_abandon[] = {
-    { PAIR_ACT_KILL, ROLE_SECONDARY },
-    { PAIR_ACT_QMP, ROLE_PRIMARY, "resync-abandon", .lenient = true },
-    { PAIR_ACT_QMP, ROLE_PRIMARY, "primary-failover", .lenient = true },
-    { PAIR_ACT_QMP, ROLE_PRIMARY, "resume" },
-    { }
-};
-
-typedef struct PairRow {
-    const char *text;
-    const char *why;          /* reason, where the plan before led here */
-    const PlanStep *plan;     /* NULL: chosen at run time, or nothing to do */
-    int64_t limit;            /* ms without any progress, 0: for ever */
-    bool checkpoints;         /* ... and that is to be a checkpoint */
-    /* Where to go next; EMPTY: stay here, it means nothing now. */
-    PairState done;           /* after the plan */
-    PairState failed;         /* a step failed, or the time is over */
-    PairState primary_gone;
-    PairState secondary_gone;
-} PairRow;
-
-static const PairRow pair_rows[PAIR_STATE__MAX] = {
-    [PAIR_EMPTY] = {
-        .text = "empty",
-    },
-    [PAIR_ALONE] = {
-        .text = "alone", .plan = plan_alone,
-        .failed = PAIR_ENDED, .primary_gone = PAIR_ENDED,
-    },
-    [PAIR_JOINING] = {
-        .text = "joining", .plan = plan_join, .limit = 60 * 1000,
-        .done = PAIR_RESYNCING, .failed = PAIR_ABANDONING,
-        .primary_gone = PAIR_ENDED, .secondary_gone = PAIR_ABANDONING,
-    },
-    [PAIR_RESYNCING] = {
-        .text = "resyncing", .why = "the disk is being made equal",
-        .plan = plan_resync, .limit = 60 * 1000,
-        .done = PAIR_SEEDING, .failed = PAIR_ABANDONING,
-        .primary_gone = PAIR_ENDED, .secondary_gone = PAIR_ABANDONING,
-    },
-    [PAIR_SEEDING] = {
-        .text = "seeding", .why = "RAM and devices are being sent",
-        .plan = plan_seed, .limit = 120 * 1000, .checkpoints = true,
-        .failed = PAIR_ABANDONING,
-        .primary_gone = PAIR_ENDED, .secondary_gone = PAIR_ABANDONING,
-    },
-    [PAIR_PROTECTED] = {
-        .text = "protected", .limit = 60 * 1000, .checkpoints = true,
-        .failed = PAIR_LOST,
-        .primary_gone = PAIR_LOST, .secondary_gone = PAIR_LOST,
-    },
-    [PAIR_LOST] = {
-        .text = "lost",
-    },
-    [PAIR_FAILING_OVER] = {
-        .text = "failing over", .limit = 60 * 1000,
-        .done = PAIR_FAILED_OVER, .failed = PAIR_ENDED,
-        .primary_gone = PAIR_ENDED,
-    },
-    [PAIR_FAILED_OVER] = {
-        .text = "failed over", .why = "the survivor runs alone",
-        .primary_gone = PAIR_ENDED,
-    },
-    [PAIR_ABANDONING] = {
-        .text = "abandoning", .plan = plan_abandon, .limit = 60 * 1000,
-        .done = PAIR_FAILED_OVER, .failed = PAIR_ENDED,
-        .primary_gone = PAIR_ENDED,
-    },
-    [PAIR_ENDED] = {
-        .text = "ended",
-    },
-};
 
 struct Pair {
     PairState state;
