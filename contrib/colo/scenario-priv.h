@@ -48,6 +48,8 @@ typedef struct Scenario {
     int64_t seed_start;    /* us, when RAM began to be sent; 0: it is not */
     int64_t seed_stop;     /* us, when a join stopped the guest, or 0 */
     uint64_t seed_records; /* received until then */
+    GRand *rand;           /* when somebody dies who joins */
+    int join_ms;           /* how long a join takes, by the last one */
     bool killing;          /* we are killing hosts: a loss is no trouble */
     char *trouble;         /* what went wrong by itself, or NULL */
     uint64_t load_highest; /* of the background load, when last verified */

@@ -240,6 +240,9 @@ void scenario_clean_up(Scenario *s)
     procedure_free(s->procedure);
     g_free(s->local);
     g_free(s->trouble);
+    if (s->rand) {
+        g_rand_free(s->rand);
+    }
     for (int i = 0; i < PAIR_NODES; i++) {
         g_free(s->node_dir[i]);
     }

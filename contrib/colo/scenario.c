@@ -11,6 +11,7 @@
 
 #define STATUS_MS 100
 #define CONSOLE_MS 1000
+#define POLL_MS 5
 
 /* A loss that nobody has caused is no failover to be shown. */
 static void scenario_watch_state(Scenario *s, PairState state,
@@ -162,12 +163,101 @@ static void scenario_stream_broken(void *opaque, const char *why)
 
 static bool scenario_protect(Scenario *s, Error **errp)
 {
+    int64_t start = g_get_monotonic_time();
+
     if (!pair_run_command(s->run, PAIR_CMD_JOIN, 0, errp) ||
         !pair_run_wait(s->run, PAIR_PROTECTED, PROTECT_MS, errp)) {
         return false;
     }
     s->report->joins++;
+    s->join_ms = (g_get_monotonic_time() - start) / 1000;
     return true;
+}
+
+/* The pair is @a or @b; one that has ended never will be. */
+static bool scenario_wait_either(Scenario *s, PairState a, PairState b,
+                                 Error **errp)
+{
+    int64_t end = g_get_monotonic_time() + FAILOVER_MS * 1000LL;
+    PairState state;
+
+    while ((state = pair_state(pair_run_pair(s->run))) != a && state != b) {
+        if (state == PAIR_ENDED || g_get_monotonic_time() >= end) {
+            error_setg(errp, "the pair is %s, and should be %s or %s: %s",
+                       pair_state_text(state), pair_state_text(a),
+                       pair_state_text(b), pair_reason(pair_run_pair(s->run)));
+            return false;
+        }
+        pair_run_sleep(s->run, POLL_MS);
+    }
+    return true;
+}
+
+/* Until the QEMU started last has begun, so that its console can be read */
+static bool scenario_wait_console(Scenario *s, guint before, Error **errp)
+{
+    int64_t end = g_get_monotonic_time() + PROTECT_MS * 1000LL;
+    char *const *consoles = pair_run_consoles(s->run);
+
+    while (g_strv_length((char **)consoles) == before ||
+           !g_file_test(consoles[before], G_FILE_TEST_EXISTS)) {
+        if (g_get_monotonic_time() >= end) {
+            error_setg(errp, "no secondary was started to join");
+            return false;
+        }
+        pair_run_sleep(s->run, POLL_MS);
+        consoles = pair_run_consoles(s->run);
+    }
+    return true;
+}
+
+/*
+ * A secondary that dies at any moment while it joins, or at the latest when it
+ * has.  The guest must not notice.
+ */
+static bool scenario_join_in_vain(Scenario *s, Error **errp)
+{
+    const Pair *pair = pair_run_pair(s->run);
+    guint before = g_strv_length((char **)pair_run_consoles(s->run));
+    int survivor = pair_primary(pair);
+    int ms = g_rand_int_range(s->rand, 0, s->join_ms + 1);
+
+    s->killing = true;
+    if (!pair_run_command(s->run, PAIR_CMD_JOIN, 0, errp)) {
+        return false;
+    }
+    pair_run_sleep(s->run, ms);
+    if (!scenario_wait_console(s, before, errp)) {
+        return false;
+    }
+    timeline_event(s->timeline, "unlucky", "---- %s is killed after %d ms, "
+                   "while %s", scenario_addresses[!survivor], ms,
+                   pair_state_text(pair_state(pair)));
+    vm_signal(pair_run_vm(s->run, !survivor), SIGKILL);
+    if (!scenario_wait_either(s, PAIR_FAILED_OVER, PAIR_LOST, errp)) {
+        return false;
+    }
+    if (pair_state(pair) == PAIR_LOST &&
+        (!pair_run_command(s->run, PAIR_CMD_FAILOVER, survivor, errp) ||
+         !pair_run_wait(s->run, PAIR_FAILED_OVER, FAILOVER_MS, errp))) {
+        return false;
+    }
+    s->killing = false;
+    s->seed_start = s->seed_stop = 0;
+    s->report->unlucky++;
+    return scenario_await_records(s, 1, errp) &&
+           ledger_write(s->ledger, errp) && ledger_verify(s->ledger, errp) &&
+           scenario_check_consoles(s, true, errp);
+}
+
+static bool scenario_rejoin(Scenario *s, Error **errp)
+{
+    for (int i = 0; i < s->config->unlucky; i++) {
+        if (!scenario_join_in_vain(s, errp)) {
+            return false;
+        }
+    }
+    return scenario_protect(s, errp);
 }
 
 static bool scenario_boot(Scenario *s, Error **errp)
@@ -277,11 +367,11 @@ static bool scenario_cycle(Scenario *s, Error **errp)
 
     return scenario_dwell(s, errp) &&
            scenario_fail_over(s, primary, errp) &&
-           scenario_protect(s, errp) &&
+           scenario_rejoin(s, errp) &&
            scenario_dwell(s, errp) &&
            /* the roles have swapped: @primary is the secondary now */
            scenario_fail_over(s, primary, errp) &&
-           scenario_protect(s, errp) &&
+           scenario_rejoin(s, errp) &&
            scenario_dwell(s, errp);
 }
 
@@ -327,6 +417,7 @@ static bool scenario_play(Scenario *s, Error **errp)
     if (!scenario_prepare(s, &ops, s, errp)) {
         return false;
     }
+    s->rand = g_rand_new_with_seed(s->config->seed);
     s->status_timer = g_timeout_add(STATUS_MS, scenario_show_status, s);
     s->console_timer = g_timeout_add(CONSOLE_MS, scenario_watch_consoles, s);
     if (!scenario_boot(s, errp)) {

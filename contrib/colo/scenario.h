@@ -5,7 +5,8 @@
  * new one joins; protected; the secondary is killed, the primary goes on, a
  * new one joins; protected.  All the time one TCP connection carries
  * numbered records, and disk writes which the guest has acknowledged are
- * checked after each failover.  "colo demo" shows it; the tests of the whole
+ * checked after each failover.  Before each new one joins, others may have died
+ * in the attempt.  "colo demo" shows it; the tests of the whole
  * system run it with the guest kept busy.
  *
  * To be called inside the sandbox (sandbox.h).
@@ -44,6 +45,8 @@ typedef struct ScenarioConfig {
     int record_us;           /* between two records */
     int dwell_ms;            /* time to be looked at when protected */
     bool busy;               /* keep the guest's RAM and disk busy */
+    int unlucky;             /* secondaries that die while they join, each time */
+    uint32_t seed;           /* of chance: when they die */
 } ScenarioConfig;
 
 /* What was found; valid as far as it got where the scenario failed. */
@@ -54,6 +57,7 @@ typedef struct ScenarioReport {
     int failovers;
     double failover_ms;      /* the longest from a kill to a record */
     int joins;
+    int unlucky;             /* secondaries that died while they joined */
     int seed_ends;           /* joins of a guest that changed RAM too fast */
     double seed_stop_ms;     /* the longest stop of the guest for a join */
     unsigned blocks;         /* acknowledged disk writes, verified */

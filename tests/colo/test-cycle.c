@@ -43,6 +43,7 @@ static void test_cycle(void)
     }
     g_assert_cmpint(report.failovers, ==, 2 * config.cycles);
     g_assert_cmpint(report.joins, ==, 2 * config.cycles + 1);
+    g_assert_cmpint(report.unlucky, ==, 2 * config.cycles * config.unlucky);
     g_assert_cmpuint(report.records, >, 0);
     g_assert_cmpuint(report.checkpoints, >=, report.joins);
     g_assert_true(report.disks_equal);
@@ -82,6 +83,8 @@ int main(int argc, char **argv)
           "the guest stands still while a secondary gets its RAM", NULL },
         { "seed-mib", 0, 0, G_OPTION_ARG_INT, &config.seed_mib,
           "RAM to join per second, less than the guest changes", "MIB" },
+        { "unlucky", 0, 0, G_OPTION_ARG_INT, &config.unlucky,
+          "secondaries that die while they join, before one does", "N" },
         { "fresh", 0, 0, G_OPTION_ARG_NONE, &fresh,
           "fail where a checkpoint came between the client's connection and "
           "the first failover", NULL },
@@ -95,6 +98,7 @@ int main(int argc, char **argv)
     config.cycles = 3;
     system_options(&config, entries, &argc, &argv);
     config.seed_stopped = seed_stopped;
+    config.seed = g_test_rand_int();
     config.busy = !fresh; /* a busy guest causes checkpoints */
     if (lacks_hugepages()) {
         return EXIT_SKIPPED;
