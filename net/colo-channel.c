@@ -368,7 +368,9 @@ static void in_refuse(ColoIn *in)
         qapi_event_send_colo_net_error(in->name, in->reader.error);
     }
     in_forget(in);
-    qemu_chr_fe_disconnect(&in->chr);
+    if (!in->closing) {
+        qemu_chr_fe_disconnect(&in->chr);
+    }
 }
 
 /* Hand out what is there; the chardev may close in here */
@@ -462,12 +464,14 @@ static gboolean in_readable(QIOChannel *ioc, GIOCondition cond, gpointer opaque)
 
 /*
  * The chardev may have closed before all was read: what the peer had sent
- * before it went is worth as much as what came earlier.
+ * before it went is worth as much as what came earlier.  A socket tells of its end
+ * with the lock held that disconnecting it takes.
  */
 static void in_closed(ColoIn *in)
 {
     InRead result = IN_MUCH;
 
+    in->closing = true;
     in_unwatch(in);
     for (int i = 0; i < READS_AT_END && in->ioc && in_ready(in) &&
          result > IN_NOTHING; i++) {
@@ -475,6 +479,7 @@ static void in_closed(ColoIn *in)
     }
     in_batch_done(in);
     in_forget(in);
+    in->closing = false;
 }
 
 static void in_event(void *opaque, QEMUChrEvent event)

@@ -275,6 +275,30 @@ static void test_nonsense(void)
     net_end(&net);
 }
 
+/*
+ * The peer is gone before its nonsense was read.  QEMU may notice the one first or
+ * the other; where it is the end, the chardev is closing already.
+ */
+static void test_nonsense_and_end(gconstpointer chardev)
+{
+    enum { TIMES = 200 };
+    Net net;
+    g_autofree char *filter = g_strdup_printf("f-%s", (const char *)chardev);
+    g_autofree char *path = NULL;
+
+    net_start(&net);
+    path = g_build_filename(net.dir, chardev, NULL);
+    for (int i = 0; i < TIMES; i++) {
+        int fd = unix_connect(path, &error_abort);
+
+        send_bytes(fd, nonsense[0].bytes, nonsense[0].size);
+        close(fd);
+        stat_wait(&net, filter, "in-connections", i + 1);
+    }
+    stat_wait(&net, filter, "in-errors", TIMES);
+    net_end(&net);
+}
+
 static void test_reconnect(void)
 {
     Net net;
@@ -515,6 +539,10 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     qtest_add_func("/colo-net/ways", test_ways);
     qtest_add_func("/colo-net/nonsense", test_nonsense);
+    qtest_add_data_func("/colo-net/nonsense-and-end/guest", "in",
+                        test_nonsense_and_end);
+    qtest_add_data_func("/colo-net/nonsense-and-end/netdev", "guest",
+                        test_nonsense_and_end);
     qtest_add_func("/colo-net/reconnect", test_reconnect);
     qtest_add_func("/colo-net/no-leak", test_no_leak);
     qtest_add_func("/colo-net/not-reading", test_not_reading);
