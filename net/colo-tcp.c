@@ -142,7 +142,7 @@ static void open_stream(ColoTcpCompare *t, const ColoTcpSegment *seg)
     t->base = t->sent = mark_at(seg->seq + 1);
     t->left = t->sent.seq;
     if (seg->flags & COLO_TCP_ACK) {
-        t->acked = mark_at(seg->ack);
+        t->acked = t->ack_sent = mark_at(seg->ack);
     }
 }
 
@@ -375,6 +375,9 @@ static void sent(ColoTcpCompare *t, const ColoTcpSegment *seg)
     if (seg->flags & COLO_TCP_URG) {
         raise_mark(&t->urgent_sent, urgent_position(seg));
     }
+    if (seg->flags & COLO_TCP_ACK) {
+        raise_mark(&t->ack_sent, seg->ack);
+    }
 }
 
 ColoVerdict colo_tcp_primary(ColoTcpCompare *t, const ColoTcpSegment *seg,
@@ -449,6 +452,7 @@ void colo_tcp_checkpoint(ColoTcpCompare *t)
         colo_stream_reset(&t->stream);
         t->base.valid = false;
     }
+    t->acked = t->ack_sent;
     t->fin.valid = t->urgent.valid = t->probe.valid = false;
     t->syn.valid = t->syn_used.valid = false;
     t->rsts = 0;
@@ -467,6 +471,7 @@ void colo_tcp_committed(ColoTcpCompare *t, const ColoTcpSegment *seg)
     }
     if (seg->flags & COLO_TCP_ACK) {
         raise_mark(&t->acked, seg->ack);
+        raise_mark(&t->ack_sent, seg->ack);
     }
     if (!carries(seg)) {
         return;

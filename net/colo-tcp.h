@@ -24,7 +24,8 @@
  * carry garbage; it leaves when it is what has left, or what S has probed with.
  *
  * After a checkpoint S is what P is: what P has sent until then counts as sent
- * by S, and what S has sent besides is forgotten.
+ * by S, and what S has sent besides is forgotten: its ACKs, too, for it has lost
+ * what it had acknowledged if P had not got it.
  *
  * Segments of S are translated into P's numbers by the rewriter on S already.
  * The data come from a peer: any values are survived, memory is bounded by
@@ -83,9 +84,10 @@ typedef struct ColoTcpCompare {
     uint32_t left;          /* from here on to sent, all has left */
     ColoTcpMark fin_sent;
     ColoTcpMark urgent_sent;
+    ColoTcpMark ack_sent;   /* the highest ACK that P was allowed to send */
     ColoTcpMark fin;        /* of S, as are the rest */
     ColoTcpMark urgent;
-    ColoTcpMark acked;
+    ColoTcpMark acked;      /* what P had told until the checkpoint, too */
     ColoTcpMark probe;
     uint8_t probe_byte;
     ColoTcpSyn syn;

@@ -523,6 +523,13 @@ static const struct {
       "checkpoint 0\n"
       "P ${U} len=1\n"
       "P ${T} A seq=1 ack=1 len=10" },
+    { "checkpoint/what-the-secondary-had-acknowledged-is-gone",
+      "S ${T} A seq=1 ack=10\n"
+      "P ${T} A seq=1 ack=4 => 1\n"
+      "checkpoint 0\n"
+      "P ${T} A seq=1 ack=10\n"
+      "S ${T} A seq=1 ack=4 => 2^4\n"
+      "S ${T} A seq=1 ack=10 => 2" },
     { "epoch/late-secondary-is-not-compared",
       "checkpoint 1\n"
       "marker 1\n"

@@ -566,6 +566,25 @@ static const struct {
       "S R 100:100(0)\n"
       "checkpoint\n"
       "P R 100:100(0) -> wait\n" },
+    { "checkpoint/acks-of-the-secondary-are-forgotten",
+      "S A 1:1(0) ack 100\n"
+      "P A 1:1(0) ack 40 -> match\n"
+      "checkpoint\n"
+      "P A 1:1(0) ack 40 -> match\n"
+      "P A 1:1(0) ack 41 -> wait\n"
+      "S A 1:1(0) ack 100\n"
+      "P A 1:1(0) ack 100 -> match\n" },
+    { "checkpoint/acks-that-it-released-count",
+      "S A 1:1(0) ack 40\n"
+      "P A 1:1(0) ack 60 -> wait\n"
+      "checkpoint\n"
+      "C A 1:1(0) ack 60\n"
+      "P A 1:1(0) ack 60 -> match\n"
+      "P A 1:1(0) ack 61 -> wait\n" },
+    { "checkpoint/without-any-ack-of-the-primary",
+      "S A 1:11(10) ack 100\n"
+      "checkpoint\n"
+      "P A 1:1(0) ack 50 -> wait\n" },
     { "checkpoint/nothing-sent-yet",
       "S A 1:11(10) ack 1\n"
       "checkpoint\n"
