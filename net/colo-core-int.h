@@ -49,7 +49,8 @@ struct ColoCore {
     ColoHeldList early;             /* S's frames of a new epoch */
     uint32_t early_count;
     size_t secondary_bytes;         /* memory of S's frames, early ones too */
-    size_t stream_budget;
+    size_t stream_budget;           /* bytes that streams may still take */
+    bool streams_in_use;            /* nothing to be had from them, for now */
     uint64_t epoch;
     uint64_t secondary_epoch;
     int64_t wanted_at;              /* ms, a checkpoint was asked for; or -1 */

@@ -15,11 +15,13 @@ void colo_tcp_init(ColoTcpCompare *t, size_t *budget)
 {
     memset(t, 0, sizeof(*t));
     colo_stream_init(&t->stream, budget);
+    colo_stream_init(&t->repeated, budget);
 }
 
 void colo_tcp_destroy(ColoTcpCompare *t)
 {
     colo_stream_destroy(&t->stream);
+    colo_stream_destroy(&t->repeated);
 }
 
 static ColoTcpMark mark_at(uint32_t seq)
@@ -226,12 +228,31 @@ static bool is_probe(const ColoTcpCompare *t, const ColoTcpSegment *seg)
            !(seg->flags & COLO_TCP_FIN) && t->sent.seq - seg->seq == 1;
 }
 
+/*
+ * S repeats what is about to be forgotten, or has been: with much in flight that is
+ * far below.  The lowest ranges are those that P is least likely to need.
+ */
+static void keep_repeated(ColoTcpCompare *t, const ColoTcpSegment *seg)
+{
+    ColoStream *r = &t->repeated;
+
+    while (colo_stream_put(r, seg->seq, seg->payload, seg->payload_len,
+                           r->ranges ? r->range[0].from : seg->seq) !=
+           COLO_STREAM_SAME && r->ranges) {
+        colo_stream_forget_below(r, r->range[0].to);
+    }
+}
+
 static ColoVerdict secondary_data(ColoTcpCompare *t, const ColoTcpSegment *seg,
                                   ColoReason *reason)
 {
     uint32_t seq = seg->seq, len = seg->payload_len;
     uint32_t oldest = stream_floor(t) - COLO_STREAM_HISTORY;
     const uint8_t *data;
+
+    if (colo_seq_before(seq, oldest + COLO_STREAM_HISTORY / 2)) {
+        keep_repeated(t, seg);
+    }
 
     if (is_probe(t, seg)) {
         t->probe = mark_at(seq);
@@ -320,6 +341,33 @@ static ColoVerdict primary_urgent(const ColoTcpCompare *t,
            COLO_MATCH : COLO_WAIT;
 }
 
+/* Has S repeated the beginning of @seg, or all of it? */
+static ColoStreamResult compare_repeated(const ColoTcpCompare *t,
+                                         const ColoTcpSegment *seg)
+{
+    uint32_t len = seg->payload_len;
+    uint32_t n = colo_stream_known(&t->repeated, seg->seq, len);
+    ColoStreamResult result;
+
+    if (!n) {
+        return COLO_STREAM_UNKNOWN;
+    }
+    result = colo_stream_compare(&t->repeated, seg->seq, seg->payload, n);
+    return result != COLO_STREAM_SAME || n == len ? result :
+           colo_stream_compare(&t->stream, seg->seq + n, seg->payload + n,
+                               len - n);
+}
+
+static ColoStreamResult compare_data(const ColoTcpCompare *t,
+                                     const ColoTcpSegment *seg)
+{
+    ColoStreamResult result = colo_stream_compare(&t->stream, seg->seq,
+                                                  seg->payload,
+                                                  seg->payload_len);
+
+    return result == COLO_STREAM_UNKNOWN ? compare_repeated(t, seg) : result;
+}
+
 static ColoVerdict primary_data(const ColoTcpCompare *t,
                                 const ColoTcpSegment *seg,
                                 ColoReason *reason)
@@ -333,8 +381,7 @@ static ColoVerdict primary_data(const ColoTcpCompare *t,
         *reason = COLO_REASON_LENGTH;
         return COLO_MISMATCH;
     }
-    switch (colo_stream_compare(&t->stream, seg->seq, seg->payload,
-                                seg->payload_len)) {
+    switch (compare_data(t, seg)) {
     case COLO_STREAM_SAME:
         return COLO_MATCH;
     case COLO_STREAM_UNKNOWN:
@@ -441,9 +488,26 @@ uint32_t colo_tcp_primary_part(ColoTcpCompare *t, const ColoTcpSegment *seg)
 
 /* Checkpoint */
 
+/* P has nothing more to say than what it has said */
+static bool is_closed(const ColoTcpCompare *t)
+{
+    return t->fin_sent.valid && mark_is(&t->sent, t->fin_sent.seq + 1);
+}
+
+void colo_tcp_forget_history(ColoTcpCompare *t)
+{
+    if (!colo_stream_reaches_beyond(&t->stream, stream_floor(t))) {
+        colo_stream_reset(&t->stream);
+        colo_stream_reset(&t->repeated);
+    }
+}
+
 void colo_tcp_checkpoint(ColoTcpCompare *t)
 {
-    if (t->sent.valid) {
+    colo_stream_reset(&t->repeated);
+    if (is_closed(t)) {
+        colo_stream_reset(&t->stream);
+    } else if (t->sent.valid) {
         colo_stream_forget_from(&t->stream, t->sent.seq);
         colo_stream_forget_below(&t->stream, t->left);
         colo_stream_forget_below(&t->stream,

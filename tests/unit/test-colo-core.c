@@ -755,6 +755,75 @@ static void test_idle(void)
     run_free(run);
 }
 
+/* One connection, in which a server says @len bytes and closes */
+static void short_connection(Run *run, unsigned i, unsigned len)
+{
+    g_autofree char *flow = g_strdup_printf(
+        "ip4 10.0.0.1 > 10.%u.%u.2 tcp 80 > 999", i / 256, i % 256);
+    g_autofree char *syn = g_strdup_printf("X %s SA seq=0 ack=1", flow);
+    g_autofree char *data = g_strdup_printf("X %s PA seq=1 ack=1 len=%u", flow,
+                                            len);
+    g_autofree char *fin = g_strdup_printf("X %s FA seq=%u ack=1", flow,
+                                           1 + len);
+    char *const frames[] = { syn, data, fin };
+
+    for (int k = 0; k < ARRAY_SIZE(frames); k++) {
+        frames[k][0] = 'S';
+        event(run, frames[k]);
+        frames[k][0] = 'P';
+        event(run, frames[k]);
+    }
+}
+
+/*
+ * A busy server: connections come and go, and take far more memory together than
+ * there is, if none gives back what it took.  No checkpoint helps.
+ */
+static void test_short_connections(void)
+{
+    enum { COUNT = 6000, LEN = 10 * 1024 };
+    Run *run = run_new();
+    const ColoCoreStats *stats = colo_core_stats(run->core);
+
+    QEMU_BUILD_BUG_ON((uint64_t)COUNT * LEN < 0.9 * COLO_CORE_MAX_STREAM_BYTES);
+    for (unsigned i = 0; i < COUNT; i++) {
+        short_connection(run, i, LEN);
+        event(run, "wait 1");
+    }
+    g_assert_null(strstr(run->effects->str, "want"));
+    g_assert_cmpuint(stats->matches, ==, 3 * COUNT);
+    g_assert_cmpuint(stats->mismatches[COLO_REASON_FULL], ==, 0);
+    run_free(run);
+}
+
+/* S runs ahead in many connections until there is no room: that must be said. */
+static void test_streams_in_use(void)
+{
+    enum { LEN = 32 * 1024 };
+    Run *run = run_new();
+    const ColoCoreStats *stats = colo_core_stats(run->core);
+    unsigned i;
+
+    for (i = 0; !stats->mismatches[COLO_REASON_FULL]; i++) {
+        g_autofree char *text = g_strdup_printf(
+            "S ip4 10.0.0.1 > 10.%u.%u.2 tcp 80 > 999 A seq=1 ack=1 len=%u",
+            i / 256, i % 256, LEN);
+
+        g_assert_cmpuint(i, <=, COLO_CORE_MAX_STREAM_BYTES / LEN);
+        event(run, text);
+    }
+    g_assert_cmpstr(run->effects->str, ==, " want-full");
+    g_assert_cmpuint(i, >=, COLO_CORE_MAX_STREAM_BYTES / LEN / 2);
+    /* None was forgotten */
+    event(run, "P ip4 10.0.0.1 > 10.0.0.2 tcp 80 > 999 A seq=1 ack=1 len=32768");
+    g_assert_cmpuint(stats->matches, ==, 1);
+    /* The checkpoint frees it all */
+    event(run, "checkpoint 0");
+    short_connection(run, 7777, LEN);
+    g_assert_cmpuint(stats->matches, ==, 4);
+    run_free(run);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -767,6 +836,8 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/core/pressed", test_pressed);
     g_test_add_func("/colo/core/many-flows", test_many_flows);
     g_test_add_func("/colo/core/flood", test_flood);
+    g_test_add_func("/colo/core/short-connections", test_short_connections);
+    g_test_add_func("/colo/core/streams-in-use", test_streams_in_use);
     g_test_add_func("/colo/core/idle", test_idle);
     return g_test_run();
 }
