@@ -35,6 +35,7 @@ typedef struct CoreFlow {
     ColoLower lower;
     /* Of P's last segment, if its window was cut down; or NULL */
     ColoHeld *headers;
+    uint16_t headers_window;        /* what it was before */
 } CoreFlow;
 
 struct ColoCore {

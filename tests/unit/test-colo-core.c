@@ -389,6 +389,20 @@ static const struct {
       "P ${T} A seq=1 ack=150 win=110 => 4\n"
       "P ${T} A seq=1 ack=160 win=90\n"
       "S ${T} A seq=1 ack=170 win=10 => 5" },
+    { "tcp/repeated-ack-with-a-cut-window",
+      OPEN
+      "S ${T} A seq=1 ack=150 win=20\n"
+      "P ${T} A seq=1 ack=150 win=90 => 2~20@1\n"
+      "# answers to probes, or something is missing\n"
+      "P ${T} A seq=1 ack=150 win=90 => 3~20@1\n"
+      "P ${T} A seq=1 ack=150 win=80 => 4~20@1\n"
+      "# an open window is told when S has it, too\n"
+      "P ${T} A seq=1 ack=150 win=90\n"
+      "P ${T} A seq=1 ack=150 win=90 => 6~20@1\n"
+      "S ${T} A seq=1 ack=150 win=70 => 6~70@1\n"
+      "P ${T} A seq=1 ack=150 win=90 => 7~70@1\n"
+      "S ${T} A seq=1 ack=150 win=90 => 7\n"
+      "P ${T} A seq=1 ack=150 win=90 => 8" },
     { "tcp/window-behind-data",
       OPEN
       "S ${T} A seq=1 ack=150 win=20 len=10\n"
