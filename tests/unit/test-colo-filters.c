@@ -35,26 +35,36 @@ static NetClientState netdev, nic;
 
 /* What the filter did to its surroundings */
 static GString *passed;         /* frames, and to whom */
-static int purges;
+static int purges;              /* of what waits for the guest */
+static int netdev_purges;
 static int requests;
+static bool primary;
 static bool running;
 static RunState run_state;
 static bool nic_full;
 static bool netdev_full;
 static const char *nic_refuses; /* the frame that fills it, and is not taken */
+static const char *netdev_refuses;
 static VMChangeStateHandler *vm_change;
 static void *vm_change_opaque;
 
 /* QEMU's parts which are played here */
 
+static bool is_frame(const struct iovec *iov, const char *text)
+{
+    return text && iov->iov_len == strlen(text) &&
+           !memcmp(iov->iov_base, text, iov->iov_len);
+}
+
 ssize_t qemu_netfilter_pass_to_next(NetClientState *sender, unsigned flags,
                                     const struct iovec *iov, int iovcnt,
                                     void *opaque)
 {
-    if (sender == &netdev && nic_refuses &&
-        iov->iov_len == strlen(nic_refuses) &&
-        !memcmp(iov->iov_base, nic_refuses, iov->iov_len)) {
+    if (sender == &netdev && is_frame(iov, nic_refuses)) {
         nic_full = nic.receive_disabled = true;
+    }
+    if (sender == &nic && is_frame(iov, netdev_refuses)) {
+        netdev_full = netdev.receive_disabled = true;
     }
     g_string_append_printf(passed, "%s:%.*s ",
                            sender == &netdev ? "guest" : "netdev",
@@ -64,8 +74,13 @@ ssize_t qemu_netfilter_pass_to_next(NetClientState *sender, unsigned flags,
 
 void qemu_purge_queued_packets(NetClientState *nc)
 {
-    g_assert(nc == &netdev);
-    purges++;
+    g_assert(nc == &netdev || nc == &nic);
+    *(nc == &netdev ? &purges : &netdev_purges) += 1;
+}
+
+bool migration_in_colo_state(void)
+{
+    return primary;
 }
 
 bool colo_checkpoint_request(void)
@@ -160,10 +175,12 @@ static void filter_new(const char *type, const char *property,
 
     passed = g_string_new("");
     written = g_string_new("");
-    purges = requests = 0;
+    purges = netdev_purges = requests = 0;
     running = true;
-    nic_full = nic.receive_disabled = netdev_full = false;
-    nic_refuses = NULL;
+    primary = false;
+    nic_full = nic.receive_disabled = false;
+    netdev_full = netdev.receive_disabled = false;
+    nic_refuses = netdev_refuses = NULL;
     colo_epoch_set(0);
     colo_frame_reader_init(&reader, false);
     chardev = qemu_chr_new("chr", address, NULL);
@@ -426,7 +443,7 @@ static void stop(void)
 {
     running = false;
     vm_change(vm_change_opaque, false, RUN_STATE_COLO);
-    nic.receive_disabled = false;
+    nic.receive_disabled = netdev.receive_disabled = false;
 }
 
 /* What a full NIC has not taken is of the next epoch. */
@@ -459,6 +476,37 @@ static void test_mirror_refused(void)
     qemu_notify_event();
     expect_passed("guest:d ");
     expect_written("d [3] ");
+    filter_end();
+}
+
+/* Switched off, the filter has no more to do with it. */
+static void test_mirror_refused_off(void)
+{
+    filter_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
+    connect_peer("out-connections");
+    checkpoint(1);
+    nic_refuses = "a";
+    expect_received("a", 1);
+    object_property_set_str(OBJECT(nf), "status", "off", &error_abort);
+    stop();
+    nic_full = false;
+    running = true;
+    qemu_notify_event();
+    expect_passed("guest:a ");
+    g_assert_cmpint(purges, ==, 0);
+    filter_end();
+}
+
+/* What was on its way when the connection broke is lost: S may lack it. */
+static void test_mirror_reconnect(void)
+{
+    filter_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
+    connect_peer("out-connections");
+    g_assert_cmpint(requests, ==, 0);
+    receive("a");
+    expect_written("a ");
+    connect_peer("out-connections");
+    g_assert_cmpint(requests, ==, 1);
     filter_end();
 }
 
@@ -739,6 +787,44 @@ static void test_in_netdev_waits(void)
     filter_end();
 }
 
+/* What the netdev has not taken when the guest stops comes again. */
+static void test_in_netdev_refused(void)
+{
+    in_new(NET_FILTER_DIRECTION_RX);
+    checkpoint(1);
+    netdev_refuses = "b";
+    peer_send("a");
+    peer_send("b");
+    peer_send("c");
+    expect_passed("netdev:a netdev:b ");
+    stop();
+    g_assert_cmpint(netdev_purges, ==, 1);
+    checkpoint(2);
+    netdev_refuses = NULL;
+    netdev_full = false;
+    running = true;
+    qemu_notify_event();
+    expect_passed("netdev:b netdev:c ");
+    /* The netdev may have taken it meanwhile */
+    netdev_refuses = "d";
+    peer_send("d");
+    netdev_full = netdev.receive_disabled = false;
+    stop();
+    checkpoint(3);
+    running = true;
+    qemu_notify_event();
+    peer_send("e");
+    expect_passed("netdev:d netdev:e ");
+    /* Deleted, it leaves nothing behind */
+    netdev_refuses = "f";
+    peer_send("f");
+    stop();
+    g_string_truncate(passed, 0);
+    NETFILTER_GET_CLASS(OBJECT(nf))->cleanup(nf);
+    g_assert_cmpstr(passed->str, ==, "netdev:f ");
+    filter_end();
+}
+
 static void test_in_failover(void)
 {
     in_new(NET_FILTER_DIRECTION_TX);
@@ -755,6 +841,64 @@ static void test_in_failover(void)
     connect_peer("in-connections");
     peer_send("a");
     expect_passed("guest:a ");
+    filter_end();
+}
+
+/*
+ * A primary's output on its way to the comparison is its own to send.  A secondary's
+ * has been said by its primary, or is said again.
+ */
+static void test_out_failover(void)
+{
+    enum { FRAMES = 100 };
+    g_autofree char *big = g_strnfill(60000, 'x');
+
+    for (int round = 0; round < 2; round++) {
+        filter_new("filter-redirector", "outdev", NET_FILTER_DIRECTION_RX,
+                   &error_abort);
+        primary = round;
+        connect_peer("out-connections");
+        for (int i = 0; i < FRAMES; i++) {
+            receive(big);
+        }
+        settle();
+        event(COLO_EVENT_FAILOVER);
+        g_assert(!nf->on);
+        wait_for((peer_read(), stat_get("out-queue") == 0), "the queue");
+        if (primary) {
+            g_assert_cmpuint(stat_get("out-frames"), ==, FRAMES);
+        } else {
+            g_assert_cmpuint(stat_get("out-frames"), <, FRAMES / 2);
+        }
+        g_assert_cmpuint(stat_get("out-frames") + stat_get("out-dropped"), ==,
+                         FRAMES);
+        filter_end();
+    }
+}
+
+/* QEMU's own packets are sent without the header that all others have. */
+static void test_out_raw(void)
+{
+    static const uint8_t expected[] = {
+        0, 0, 0, 15, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 'r', 'a', 'w',
+    };
+    struct iovec iov = { .iov_base = (char *)"raw", .iov_len = 3 };
+    uint8_t got[sizeof(expected)];
+
+    filter_new("filter-redirector", "outdev", NET_FILTER_DIRECTION_RX,
+               &error_abort);
+    NETFILTER_GET_CLASS(OBJECT(nf))->cleanup(nf);
+    netdev.vnet_hdr_len = 12;
+    object_property_set_bool(OBJECT(nf), "vnet_hdr_support", true, &error_abort);
+    NETFILTER_GET_CLASS(OBJECT(nf))->setup(nf, &error_abort);
+    connect_peer("out-connections");
+    g_assert_cmpint(NETFILTER_GET_CLASS(OBJECT(nf))->receive_iov(
+                        nf, &nic, QEMU_NET_PACKET_FLAG_RAW, &iov, 1, NULL),
+                    ==, 3);
+    settle();
+    g_assert_cmpint(recv(peer, got, sizeof(got), 0), ==, sizeof(got));
+    g_assert_cmpmem(got, sizeof(got), expected, sizeof(expected));
+    netdev.vnet_hdr_len = 0;
     filter_end();
 }
 
@@ -810,7 +954,12 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/filters/in/unnumbered", test_in_unnumbered);
     g_test_add_func("/colo/filters/in/netdev", test_in_netdev);
     g_test_add_func("/colo/filters/in/netdev-waits", test_in_netdev_waits);
+    g_test_add_func("/colo/filters/in/netdev-refused", test_in_netdev_refused);
     g_test_add_func("/colo/filters/in/failover", test_in_failover);
+    g_test_add_func("/colo/filters/out/failover", test_out_failover);
+    g_test_add_func("/colo/filters/out/raw", test_out_raw);
+    g_test_add_func("/colo/filters/mirror/refused-off", test_mirror_refused_off);
+    g_test_add_func("/colo/filters/mirror/reconnect", test_mirror_reconnect);
     g_test_add_func("/colo/filters/vnet-hdr", test_vnet_hdr);
     ret = g_test_run();
     unlink(path);
