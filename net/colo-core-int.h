@@ -49,6 +49,7 @@ struct ColoCore {
     ColoHeldList held;              /* P's frames, the oldest first */
     ColoHeldList early;             /* S's frames of a new epoch */
     uint32_t early_count;
+    bool early_lost;                /* there was no room for all of them */
     size_t secondary_bytes;         /* memory of S's frames, early ones too */
     size_t stream_budget;           /* bytes that streams may still take */
     bool streams_in_use;            /* nothing to be had from them, for now */

@@ -140,6 +140,7 @@ static void keep_early(ColoCore *core, const uint8_t *data, uint32_t len,
 
     core->stats.secondary_new_epoch++;
     if (!held) {
+        core->early_lost = true;
         return;
     }
     held->epoch = core->secondary_epoch;
@@ -231,6 +232,11 @@ static void settle_early(ColoCore *core)
         }
         core_forget_secondary_frame(core, held);
     }
+    /* P's like would wait in vain; only from now on does another one help */
+    if (core->early_lost) {
+        core->early_lost = false;
+        core_want_checkpoint(core, COLO_REASON_FULL);
+    }
 }
 
 void colo_core_checkpoint(ColoCore *core, uint64_t epoch, int64_t now)
@@ -261,6 +267,7 @@ void colo_core_failover(ColoCore *core)
         core_forget_secondary_frame(core, held);
     }
     core->early_count = 0;
+    core->early_lost = false;
     for (f = colo_flow_first(core->flows); f;
          f = colo_flow_next(core->flows, &f->flow)) {
         colo_lower_checkpoint(&f->lower);

@@ -754,6 +754,26 @@ static void test_flood(void)
     run_free(run);
 }
 
+/* Early frames for which there is no room: what follows tells of it. */
+static void test_early_lost(void)
+{
+    Run *run = run_new();
+
+    event(run, "checkpoint 1");
+    event(run, "marker 2");
+    for (int i = 0; i < 5000; i++) {
+        event(run, "S ${U} len=1");
+    }
+    g_assert_cmpuint(colo_core_stats(run->core)->secondary_dropped, >, 0);
+    g_assert_cmpstr(run->effects->str, ==, "");
+    event(run, "checkpoint 2");
+    g_assert_cmpstr(run->effects->str, ==, " want-full");
+    g_string_truncate(run->effects, 0);
+    event(run, "checkpoint 3");
+    g_assert_cmpstr(run->effects->str, ==, "");
+    run_free(run);
+}
+
 /* Flows that have been quiet give their memory back */
 static void test_idle(void)
 {
@@ -852,6 +872,7 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/core/flood", test_flood);
     g_test_add_func("/colo/core/short-connections", test_short_connections);
     g_test_add_func("/colo/core/streams-in-use", test_streams_in_use);
+    g_test_add_func("/colo/core/early-lost", test_early_lost);
     g_test_add_func("/colo/core/idle", test_idle);
     return g_test_run();
 }
