@@ -6,10 +6,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
-#include "net/colo-tcp.h"
-
-/* TCP options, RFC 9293 3.1 and RFC 7323 */
-enum { OPT_END = 0, OPT_NOP = 1, OPT_TIMESTAMPS = 8 };
+#include "colo-tcp-int.h"
 
 void colo_tcp_init(ColoTcpCompare *t, size_t *budget)
 {
@@ -22,30 +19,6 @@ void colo_tcp_destroy(ColoTcpCompare *t)
 {
     colo_stream_destroy(&t->stream);
     colo_stream_destroy(&t->repeated);
-}
-
-static ColoTcpMark mark_at(uint32_t seq)
-{
-    return (ColoTcpMark) { true, seq };
-}
-
-/* Move @mark up to @seq, never down */
-static void raise_mark(ColoTcpMark *mark, uint32_t seq)
-{
-    if (!mark->valid || colo_seq_before(mark->seq, seq)) {
-        *mark = mark_at(seq);
-    }
-}
-
-static bool mark_is(const ColoTcpMark *mark, uint32_t seq)
-{
-    return mark->valid && mark->seq == seq;
-}
-
-/* Has @mark got to @seq? */
-static bool mark_reached(const ColoTcpMark *mark, uint32_t seq)
-{
-    return mark->valid && !colo_seq_before(mark->seq, seq);
 }
 
 static uint32_t segment_end(const ColoTcpSegment *seg)
@@ -91,133 +64,6 @@ static void set_base(ColoTcpCompare *t, uint32_t seq)
          !is_far(t, seq))) {
         t->base = mark_at(seq);
     }
-}
-
-/* SYN */
-
-static void keep_syn(ColoTcpSyn *syn, const ColoTcpSegment *seg)
-{
-    uint32_t i = 0;
-
-    *syn = (ColoTcpSyn) {
-        .valid = true,
-        .has_ack = seg->flags & COLO_TCP_ACK,
-        .isn = seg->seq,
-        .ack = seg->ack,
-    };
-    while (i < seg->options_len && seg->options[i] != OPT_END) {
-        uint32_t len = 1;
-
-        if (seg->options[i] == OPT_NOP) {
-            i++;
-            continue;
-        }
-        if (i + 1 < seg->options_len) {
-            len = MAX(seg->options[i + 1], 2);
-        }
-        len = MIN(len, seg->options_len - i);
-        if (seg->options[i] != OPT_TIMESTAMPS &&
-            syn->options_len + len <= sizeof(syn->options)) {
-            memcpy(syn->options + syn->options_len, seg->options + i, len);
-            syn->options_len += len;
-        }
-        i += len;
-    }
-}
-
-static bool is_new_syn_of_secondary(const ColoTcpCompare *t,
-                                    const ColoTcpSyn *syn)
-{
-    return !mark_is(&t->syn_used, syn->isn) && !mark_is(&t->isn_sent, syn->isn);
-}
-
-/* Everything begins anew behind P's SYN */
-static void open_stream(ColoTcpCompare *t, const ColoTcpSegment *seg)
-{
-    size_t *budget = t->stream.budget;
-    ColoTcpSyn syn = t->syn;
-
-    colo_tcp_destroy(t);
-    colo_tcp_init(t, budget);
-    t->syn = syn;
-    t->isn_sent = mark_at(seg->seq);
-    t->base = t->sent = mark_at(seg->seq + 1);
-    t->left = t->sent.seq;
-    if (seg->flags & COLO_TCP_ACK) {
-        t->acked = t->ack_sent = mark_at(seg->ack);
-    }
-}
-
-static ColoVerdict primary_syn(ColoTcpCompare *t, const ColoTcpSegment *seg,
-                               ColoReason *reason)
-{
-    bool has_ack = seg->flags & COLO_TCP_ACK;
-    ColoTcpSyn syn;
-
-    if (seg->payload_len || seg->flags & (COLO_TCP_FIN | COLO_TCP_URG)) {
-        *reason = COLO_REASON_FLAGS;
-        return COLO_MISMATCH;
-    }
-    if (mark_is(&t->isn_sent, seg->seq) &&
-        (!has_ack || mark_reached(&t->acked, seg->ack))) {
-        return COLO_MATCH;
-    }
-    if (!t->syn.valid || t->syn.has_ack != has_ack ||
-        (has_ack ? t->syn.ack != seg->ack
-                 : !is_new_syn_of_secondary(t, &t->syn))) {
-        return COLO_WAIT;
-    }
-    keep_syn(&syn, seg);
-    if (syn.options_len != t->syn.options_len ||
-        memcmp(syn.options, t->syn.options, syn.options_len)) {
-        *reason = COLO_REASON_OPTIONS;
-        return COLO_MISMATCH;
-    }
-    open_stream(t, seg);
-    t->syn_used = mark_at(t->syn.isn);
-    return COLO_MATCH;
-}
-
-/* RST */
-
-static ColoVerdict primary_rst(ColoTcpCompare *t, const ColoTcpSegment *seg,
-                               ColoReason *reason)
-{
-    unsigned unused = 0;
-    bool has_ack = seg->flags & COLO_TCP_ACK;
-
-    if (seg->payload_len) {
-        *reason = COLO_REASON_FLAGS;
-        return COLO_MISMATCH;
-    }
-    for (unsigned i = 0; i < t->rsts; i++) {
-        ColoTcpRst *rst = &t->rst[i];
-
-        if (rst->seq == seg->seq && rst->has_ack == has_ack &&
-            (!has_ack || rst->ack == seg->ack)) {
-            rst->used = true;
-            return COLO_MATCH;
-        }
-        unused += !rst->used;
-    }
-    if (unused) {
-        *reason = COLO_REASON_SEQ;
-        return COLO_MISMATCH;
-    }
-    return COLO_WAIT;
-}
-
-static void secondary_rst(ColoTcpCompare *t, const ColoTcpSegment *seg)
-{
-    if (t->rsts == COLO_TCP_RSTS) {
-        t->rsts--;
-        memmove(&t->rst[0], &t->rst[1], t->rsts * sizeof(t->rst[0]));
-    }
-    t->rst[t->rsts++] = (ColoTcpRst) {
-        .seq = seg->seq,
-        .ack = seg->ack,
-        .has_ack = seg->flags & COLO_TCP_ACK,
-    };
 }
 
 /* Data, FIN, ACK */
@@ -285,11 +131,11 @@ ColoVerdict colo_tcp_secondary(ColoTcpCompare *t, const ColoTcpSegment *seg,
                                ColoReason *reason)
 {
     if (seg->flags & COLO_TCP_RST) {
-        secondary_rst(t, seg);
+        colo_tcp_secondary_rst(t, seg);
         return COLO_MATCH;
     }
     if (seg->flags & COLO_TCP_SYN) {
-        keep_syn(&t->syn, seg);
+        colo_tcp_secondary_syn(t, seg);
         return COLO_MATCH;
     }
     if (seg->flags & COLO_TCP_ACK) {
@@ -433,10 +279,10 @@ ColoVerdict colo_tcp_primary(ColoTcpCompare *t, const ColoTcpSegment *seg,
     ColoVerdict verdict = COLO_MATCH;
 
     if (seg->flags & COLO_TCP_RST) {
-        return primary_rst(t, seg, reason);
+        return colo_tcp_primary_rst(t, seg, reason);
     }
     if (seg->flags & COLO_TCP_SYN) {
-        return primary_syn(t, seg, reason);
+        return colo_tcp_primary_syn(t, seg, reason);
     }
     if (!(seg->flags & COLO_TCP_ACK)) {
         *reason = COLO_REASON_FLAGS;
@@ -529,7 +375,7 @@ void colo_tcp_committed(ColoTcpCompare *t, const ColoTcpSegment *seg)
     }
     if (seg->flags & COLO_TCP_SYN) {
         if (!mark_is(&t->isn_sent, seg->seq)) {
-            open_stream(t, seg);
+            colo_tcp_open(t, seg);
         }
         return;
     }
@@ -566,5 +412,5 @@ bool colo_tcp_secondary_is_ahead(const ColoTcpCompare *t)
     return colo_stream_reaches_beyond(&t->stream, floor) ||
            (t->fin.valid && !colo_seq_before(t->fin.seq, floor)) ||
            (t->syn.valid && !t->syn.has_ack &&
-            is_new_syn_of_secondary(t, &t->syn));
+            colo_tcp_is_new_syn(t));
 }
