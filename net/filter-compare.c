@@ -34,17 +34,10 @@
 #include "net/colo-filter.h"
 #include "net/filter.h"
 #include "net/net.h"
-#include "net/vhost_net.h"
 #include "sysemu/runstate.h"
-#include "qom/object_interfaces.h"
 
 #define TYPE_FILTER_COMPARE "filter-compare"
-OBJECT_DECLARE_TYPE(FilterCompare, FilterCompareClass, FILTER_COMPARE)
-
-struct FilterCompareClass {
-    NetFilterClass parent_class;
-    void (*parent_complete)(UserCreatable *uc, Error **errp);
-};
+OBJECT_DECLARE_SIMPLE_TYPE(FilterCompare, FILTER_COMPARE)
 
 /* All of it under the BQL, but the comparer */
 struct FilterCompare {
@@ -269,32 +262,6 @@ static void filter_compare_cleanup(NetFilterState *nf)
     s->kick = NULL;
 }
 
-/* Say what to do about what all filters refuse */
-static void filter_compare_complete(UserCreatable *uc, Error **errp)
-{
-    NetFilterState *nf = NETFILTER(uc);
-    NetClientState *ncs[MAX_QUEUE_NUM];
-    int queues = 0;
-
-    if (nf->netdev_id) {
-        queues = qemu_find_net_clients_except(nf->netdev_id, ncs,
-                                              NET_CLIENT_DRIVER_NIC,
-                                              MAX_QUEUE_NUM);
-    }
-    if (queues > 1) {
-        error_setg(errp, "netdev '%s' has %d queues; COLO compares packets of "
-                   "one: leave queues= out of -netdev, and mq=on out of the "
-                   "network device", nf->netdev_id, queues);
-        return;
-    }
-    if (queues == 1 && get_vhost_net(ncs[0])) {
-        error_setg(errp, "netdev '%s' uses vhost, where packets do not pass "
-                   "through QEMU: add vhost=off to -netdev", nf->netdev_id);
-        return;
-    }
-    FILTER_COMPARE_GET_CLASS(uc)->parent_complete(uc, errp);
-}
-
 /* QOM */
 
 static char *get_secondary_in(Object *obj, Error **errp)
@@ -347,10 +314,8 @@ static void filter_compare_finalize(Object *obj)
 static void filter_compare_class_init(ObjectClass *oc, void *data)
 {
     NetFilterClass *nfc = NETFILTER_CLASS(oc);
-    UserCreatableClass *ucc = USER_CREATABLE_CLASS(oc);
 
-    FILTER_COMPARE_CLASS(oc)->parent_complete = ucc->complete;
-    ucc->complete = filter_compare_complete;
+    colo_filter_check_netdev(oc);
     nfc->setup = filter_compare_setup;
     nfc->receive_iov = filter_compare_receive;
     nfc->handle_event = filter_compare_handle_event;
@@ -369,7 +334,6 @@ static const TypeInfo filter_compare_info = {
     .name = TYPE_FILTER_COMPARE,
     .parent = TYPE_NETFILTER,
     .instance_size = sizeof(FilterCompare),
-    .class_size = sizeof(FilterCompareClass),
     .instance_init = filter_compare_init,
     .instance_finalize = filter_compare_finalize,
     .class_init = filter_compare_class_init,

@@ -384,6 +384,7 @@ static void mirror_class_init(ObjectClass *oc, void *data)
 {
     NetFilterClass *nfc = NETFILTER_CLASS(oc);
 
+    colo_filter_check_netdev(oc);
     nfc->setup = mirror_setup;
     nfc->cleanup = mirror_cleanup;
     nfc->receive_iov = mirror_receive;

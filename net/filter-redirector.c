@@ -406,6 +406,7 @@ static void redirector_class_init(ObjectClass *oc, void *data)
 {
     NetFilterClass *nfc = NETFILTER_CLASS(oc);
 
+    colo_filter_check_netdev(oc);
     nfc->setup = redirector_setup;
     nfc->cleanup = redirector_cleanup;
     nfc->receive_iov = redirector_receive;

@@ -534,6 +534,33 @@ static void test_refused(void)
     net_end(&net);
 }
 
+/* COLO does not begin on a chain whose parts speak differently. */
+static void test_unequal(void)
+{
+    Net net;
+    QDict *answer;
+    const char *desc;
+
+    net_start(&net);
+    qtest_qmp_assert_success(net.qts, "{'execute': 'object-del', 'arguments': "
+                             "{'id': 'f-out'}}");
+    qtest_qmp_assert_success(net.qts, "{'execute': 'object-add', 'arguments': "
+                             "{'qom-type': 'filter-redirector', 'id': 'f-out', "
+                             "'netdev': 'wire', 'queue': 'rx', 'outdev': 'out', "
+                             "'vnet_hdr_support': true}}");
+    qtest_qmp_assert_success(net.qts,
+        "{'execute': 'migrate-set-capabilities', 'arguments': {'capabilities': "
+        "[{'capability': 'x-colo', 'state': true}]}}");
+    answer = qtest_qmp(net.qts, "{'execute': 'migrate', 'arguments': "
+                       "{'uri': 'tcp:127.0.0.1:1'}}");
+    g_assert(qdict_haskey(answer, "error"));
+    desc = qdict_get_str(qdict_get_qdict(answer, "error"), "desc");
+    g_assert_nonnull(strstr(desc, "only one has vnet_hdr_support"));
+    g_assert_nonnull(strstr(desc, "give vnet_hdr_support=on to all"));
+    qobject_unref(answer);
+    net_end(&net);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -549,5 +576,6 @@ int main(int argc, char **argv)
     qtest_add_func("/colo-net/delete-while-full", test_delete_while_full);
     qtest_add_func("/colo-net/marker", test_marker);
     qtest_add_func("/colo-net/refused", test_refused);
+    qtest_add_func("/colo-net/unequal", test_unequal);
     return g_test_run();
 }

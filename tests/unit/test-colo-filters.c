@@ -18,14 +18,17 @@
 #include "qemu/config-file.h"
 #include "qemu/sockets.h"
 #include "qom/object.h"
+#include "qom/object_interfaces.h"
 #include "chardev/char.h"
 #include "hw/qdev-core.h"
 #include "migration/colo.h"
 #include "net/colo-epoch.h"
+#include "net/colo-filter-check.h"
 #include "net/colo-frame.h"
 #include "net/colo-request.h"
 #include "net/filter.h"
 #include "net/net.h"
+#include "net/vhost_net.h"
 #include "sysemu/runstate.h"
 #include "sysemu/sysemu.h"
 
@@ -133,6 +136,28 @@ void qemu_remove_machine_init_done_notifier(Notifier *notify)
     g_assert_not_reached();
 }
 
+static int queues;
+static bool vhost;
+static int completed;
+
+int qemu_find_net_clients_except(const char *id, NetClientState **ncs,
+                                 NetClientDriver type, int max)
+{
+    ncs[0] = &netdev;
+    return queues;
+}
+
+VHostNetState *get_vhost_net(NetClientState *nc)
+{
+    g_assert(nc == &netdev);
+    return vhost ? (VHostNetState *)&vhost : NULL;
+}
+
+static void netfilter_complete(UserCreatable *uc, Error **errp)
+{
+    completed++;
+}
+
 static void netfilter_set_status(Object *obj, const char *value, Error **errp)
 {
     NetFilterState *nf = NETFILTER(obj);
@@ -146,6 +171,7 @@ static void netfilter_set_status(Object *obj, const char *value, Error **errp)
 static void netfilter_class_init(ObjectClass *oc, void *data)
 {
     object_class_property_add_str(oc, "status", NULL, netfilter_set_status);
+    USER_CREATABLE_CLASS(oc)->complete = netfilter_complete;
 }
 
 static const TypeInfo netfilter = {
@@ -155,6 +181,35 @@ static const TypeInfo netfilter = {
     .instance_size = sizeof(NetFilterState),
     .class_size = sizeof(NetFilterClass),
     .class_init = netfilter_class_init,
+    .interfaces = (InterfaceInfo[]) {
+        { TYPE_USER_CREATABLE },
+        { }
+    },
+};
+
+/* colo-compare and others, as far as their vnet_hdr_support goes */
+
+typedef struct Other {
+    Object parent;
+    bool vnet_hdr;
+} Other;
+
+static bool other_get_vnet_hdr(Object *obj, Error **errp)
+{
+    return ((Other *)obj)->vnet_hdr;
+}
+
+static void other_class_init(ObjectClass *oc, void *data)
+{
+    object_class_property_add_bool(oc, "vnet_hdr_support", other_get_vnet_hdr,
+                                   NULL);
+}
+
+static const TypeInfo colo_compare = {
+    .name = "colo-compare",
+    .parent = TYPE_OBJECT,
+    .instance_size = sizeof(Other),
+    .class_init = other_class_init,
 };
 
 /* The filter under test, and its peer */
@@ -914,6 +969,94 @@ static void test_vnet_hdr(void)
     netdev.vnet_hdr_len = 0;
 }
 
+/* All filters refuse what does not work, and say what does. */
+static void test_netdevs(void)
+{
+    static const char *const types[] = { "filter-mirror", "filter-redirector" };
+
+    for (int i = 0; i < ARRAY_SIZE(types); i++) {
+        Object *obj = object_new(types[i]);
+        Error *err = NULL;
+
+        NETFILTER(obj)->netdev_id = (char *)"n0";
+        queues = 2;
+        user_creatable_complete(USER_CREATABLE(obj), &err);
+        g_assert(strstr(error_get_pretty(err), "'n0' has 2 queues"));
+        g_assert(strstr(error_get_pretty(err), "leave queues= out"));
+        error_free(err);
+        err = NULL;
+        queues = 1;
+        vhost = true;
+        user_creatable_complete(USER_CREATABLE(obj), &err);
+        g_assert(strstr(error_get_pretty(err), "'n0' uses vhost"));
+        g_assert(strstr(error_get_pretty(err), "add vhost=off"));
+        error_free(err);
+        g_assert_cmpint(completed, ==, 0);
+        vhost = false;
+        user_creatable_complete(USER_CREATABLE(obj), &error_abort);
+        g_assert_cmpint(completed, ==, 1);
+        completed = 0;
+        object_unref(obj);
+    }
+}
+
+/* Two filters on the netdev, and a colo-compare; what is wrong with them, or NULL */
+static void check_flags(bool headers, bool mirror, bool redirector, bool compare,
+                        const char *wrong)
+{
+    Object *root = object_get_objects_root();
+    Object *m = object_new("filter-mirror"), *r = object_new("filter-redirector");
+    Object *c = object_new("colo-compare");
+    NetFilterState *filters[] = { NETFILTER(m), NETFILTER(r) };
+    Error *err = NULL;
+
+    netdev.vnet_hdr_len = headers ? 12 : 0;
+    QTAILQ_INIT(&netdev.filters);
+    object_property_set_bool(m, "vnet_hdr_support", mirror, &error_abort);
+    object_property_set_bool(r, "vnet_hdr_support", redirector, &error_abort);
+    ((Other *)c)->vnet_hdr = compare;
+    for (int i = 0; i < ARRAY_SIZE(filters); i++) {
+        filters[i]->on = true;
+        filters[i]->netdev = &netdev;
+        QTAILQ_INSERT_TAIL(&netdev.filters, filters[i], next);
+    }
+    object_property_add_child(root, "m0", m);
+    object_property_add_child(root, "r0", r);
+    object_property_add_child(root, "c0", c);
+    g_assert_cmpint(colo_filters_check(&err), ==, !wrong);
+    if (wrong) {
+        g_test_message("%s", error_get_pretty(err));
+        g_assert(strstr(error_get_pretty(err), wrong));
+        g_assert(strstr(error_get_pretty(err), "give vnet_hdr_support=on to"));
+        error_free(err);
+        /* Those that are off do not matter */
+        err = NULL;
+        filters[0]->on = filters[1]->on = false;
+        g_assert_true(colo_filters_check(&err));
+    }
+    object_unparent(m);
+    object_unparent(r);
+    object_unparent(c);
+    object_unref(m);
+    object_unref(r);
+    object_unref(c);
+    netdev.vnet_hdr_len = 0;
+}
+
+static void test_flags(void)
+{
+    check_flags(false, false, false, false, NULL);
+    /* A header of no bytes does no harm */
+    check_flags(false, true, true, true, NULL);
+    check_flags(true, true, true, true, NULL);
+    check_flags(true, false, true, true, "'m0' has no vnet_hdr_support");
+    check_flags(true, true, false, true, "'r0' ");
+    check_flags(false, true, false, false, "only one has vnet_hdr_support");
+    check_flags(false, false, true, true, "only one has vnet_hdr_support");
+    check_flags(true, true, true, false, "'c0' has no vnet_hdr_support");
+    check_flags(false, false, false, true, "'c0' has vnet_hdr_support");
+}
+
 int main(int argc, char **argv)
 {
     g_autofree char *dir = g_dir_make_tmp("colo-filters-XXXXXX", NULL);
@@ -926,6 +1069,7 @@ int main(int argc, char **argv)
     socket_init();
     g_test_init(&argc, &argv, NULL);
     type_register_static(&netfilter);
+    type_register_static(&colo_compare);
     module_call_init(MODULE_INIT_QOM);
     qemu_add_opts(&qemu_chardev_opts);
 
@@ -961,6 +1105,8 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/filters/mirror/refused-off", test_mirror_refused_off);
     g_test_add_func("/colo/filters/mirror/reconnect", test_mirror_reconnect);
     g_test_add_func("/colo/filters/vnet-hdr", test_vnet_hdr);
+    g_test_add_func("/colo/filters/netdevs", test_netdevs);
+    g_test_add_func("/colo/filters/flags", test_flags);
     ret = g_test_run();
     unlink(path);
     rmdir(dir);
