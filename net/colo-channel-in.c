@@ -141,6 +141,12 @@ static void in_rewatch(ColoIn *in)
         in->watch = qio_channel_create_watch(in->ioc, G_IO_IN | G_IO_ERR |
                                              G_IO_HUP);
         g_source_set_callback(in->watch, (GSourceFunc)in_readable, in, NULL);
+        /*
+         * Nothing called from there runs the loop again.  To see to it that it would
+         * not dispatch this one, GLib takes its file out of the set to poll and puts
+         * it back, and wakes the loop, which is awake, at either: five system calls.
+         */
+        g_source_set_can_recurse(in->watch, true);
         g_source_attach(in->watch, in->context);
     }
 }
