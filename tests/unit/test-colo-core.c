@@ -774,6 +774,42 @@ static void test_early_lost(void)
     run_free(run);
 }
 
+/* Fragments of one datagram: P's in one order, S's in any */
+static void test_fragments(void)
+{
+    static const char *const fragments[2][3] = {
+        { "ip4 10.0.0.1 > 10.0.0.2 frag=0+ udp 53 > 999 len=32",
+          "ip4 10.0.0.1 > 10.0.0.2 frag=40+ proto=17 len=32",
+          "ip4 10.0.0.1 > 10.0.0.2 frag=72 proto=17 len=9" },
+        { "ip6 fe80::1 > fe80::2 frag=0+ udp 53 > 999 len=32",
+          "ip6 fe80::1 > fe80::2 frag=40+ proto=17 len=32",
+          "ip6 fe80::1 > fe80::2 frag=72 proto=17 len=9" },
+    };
+    static const uint8_t orders[6][3] = {
+        { 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 }, { 1, 2, 0 }, { 2, 0, 1 }, { 2, 1, 0 },
+    };
+
+    for (int i = 0; i < 2 * 6 * 6; i++) {
+        const char *const *fragment = fragments[i % 2];
+        const uint8_t *p = orders[i / 2 % 6], *s = orders[i / 12];
+        Run *run = run_new();
+
+        for (int k = 0; k < 3; k++) {
+            g_autofree char *text = g_strdup_printf("P %s", fragment[p[k]]);
+
+            event(run, text);
+        }
+        g_assert_cmpstr(run->effects->str, ==, "");
+        for (int k = 0; k < 3; k++) {
+            g_autofree char *text = g_strdup_printf("S %s", fragment[s[k]]);
+
+            event(run, text);
+        }
+        g_assert_cmpstr(run->effects->str, ==, " 1 2 3");
+        run_free(run);
+    }
+}
+
 /* Flows that have been quiet give their memory back */
 static void test_idle(void)
 {
@@ -873,6 +909,7 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/core/short-connections", test_short_connections);
     g_test_add_func("/colo/core/streams-in-use", test_streams_in_use);
     g_test_add_func("/colo/core/early-lost", test_early_lost);
+    g_test_add_func("/colo/core/fragments-in-any-order", test_fragments);
     g_test_add_func("/colo/core/idle", test_idle);
     return g_test_run();
 }
