@@ -75,52 +75,72 @@ static bool is_probe(const ColoTcpCompare *t, const ColoTcpSegment *seg)
 }
 
 /*
- * S repeats what is about to be forgotten, or has been: with much in flight that is
- * far below.  The lowest ranges are those that P is least likely to need.
+ * S repeats @len bytes of what has left, or is said to.  Ranges that are lower are
+ * those which P is least likely to need.
  */
-static void keep_repeated(ColoTcpCompare *t, const ColoTcpSegment *seg)
+static void keep_repeated(ColoTcpCompare *t, const ColoTcpSegment *seg,
+                          uint32_t len)
 {
     ColoStream *r = &t->repeated;
 
-    while (colo_stream_put(r, seg->seq, seg->payload, seg->payload_len,
+    while (colo_stream_put(r, seg->seq, seg->payload, len,
                            r->ranges ? r->range[0].from : seg->seq) !=
            COLO_STREAM_SAME && r->ranges) {
         colo_stream_forget_below(r, r->range[0].to);
     }
 }
 
+/*
+ * What has left and is known must be the same.  If it is not known any more, or not
+ * for long, the repetition is kept, but not as history: of that a checkpoint would
+ * believe that it is P's.
+ */
+static bool secondary_repeats(ColoTcpCompare *t, const ColoTcpSegment *seg,
+                              uint32_t len)
+{
+    uint32_t old = stream_floor(t) - COLO_STREAM_HISTORY / 2;
+    ColoStreamResult result = colo_stream_compare(&t->stream, seg->seq,
+                                                  seg->payload, len);
+
+    if (result == COLO_STREAM_DIFFERS) {
+        return false;
+    }
+    if (result == COLO_STREAM_UNKNOWN || colo_seq_before(seg->seq, old)) {
+        keep_repeated(t, seg, len);
+    }
+    return true;
+}
+
 static ColoVerdict secondary_data(ColoTcpCompare *t, const ColoTcpSegment *seg,
                                   ColoReason *reason)
 {
-    uint32_t seq = seg->seq, len = seg->payload_len;
-    uint32_t oldest = stream_floor(t) - COLO_STREAM_HISTORY;
-    const uint8_t *data;
-
-    if (colo_seq_before(seq, oldest + COLO_STREAM_HISTORY / 2)) {
-        keep_repeated(t, seg);
-    }
+    uint32_t floor = stream_floor(t), skip = 0;
+    ColoStreamResult result = COLO_STREAM_SAME;
 
     if (is_probe(t, seg)) {
-        t->probe = mark_at(seq);
+        t->probe = mark_at(seg->seq);
         t->probe_byte = seg->payload[0];
-        if (colo_stream_compare(&t->stream, seq, seg->payload, 1) ==
+        if (colo_stream_compare(&t->stream, seg->seq, seg->payload, 1) ==
             COLO_STREAM_DIFFERS) {
             return COLO_MATCH;
         }
     }
-    if (colo_seq_before(seq, oldest)) {
-        uint32_t skip = MIN(oldest - seq, len);
-
-        seq += skip;
-        len -= skip;
+    if (colo_seq_before(seg->seq, floor)) {
+        skip = MIN(floor - seg->seq, seg->payload_len);
+        result = secondary_repeats(t, seg, skip) ? COLO_STREAM_SAME
+                                                 : COLO_STREAM_DIFFERS;
     }
-    data = seg->payload + (seg->payload_len - len);
-    switch (colo_stream_put(&t->stream, seq, data, len, stream_floor(t))) {
+    if (result == COLO_STREAM_SAME) {
+        result = colo_stream_put(&t->stream, seg->seq + skip,
+                                 seg->payload + skip, seg->payload_len - skip,
+                                 floor);
+    }
+    switch (result) {
     case COLO_STREAM_DIFFERS:
         *reason = COLO_REASON_DATA;
         return COLO_MISMATCH;
     case COLO_STREAM_FULL:
-        *reason = is_far(t, seq) ? COLO_REASON_SEQ : COLO_REASON_FULL;
+        *reason = is_far(t, seg->seq) ? COLO_REASON_SEQ : COLO_REASON_FULL;
         return COLO_MISMATCH;
     default:
         return COLO_MATCH;
@@ -187,21 +207,30 @@ static ColoVerdict primary_urgent(const ColoTcpCompare *t,
            COLO_MATCH : COLO_WAIT;
 }
 
-/* Has S repeated the beginning of @seg, or all of it? */
+/* As far as S has not repeated it, @seg must be in the window. */
 static ColoStreamResult compare_repeated(const ColoTcpCompare *t,
                                          const ColoTcpSegment *seg)
 {
-    uint32_t len = seg->payload_len;
-    uint32_t n = colo_stream_known(&t->repeated, seg->seq, len);
-    ColoStreamResult result;
+    uint32_t n;
 
-    if (!n) {
-        return COLO_STREAM_UNKNOWN;
+    for (uint32_t i = 0; i < seg->payload_len; i += n) {
+        uint32_t rest = seg->payload_len - i;
+        const ColoStream *s = &t->repeated;
+
+        n = colo_stream_known(s, seg->seq + i, rest);
+        if (!n) {
+            s = &t->stream;
+            n = colo_stream_known(s, seg->seq + i, rest);
+        }
+        if (!n) {
+            return COLO_STREAM_UNKNOWN;
+        }
+        if (colo_stream_compare(s, seg->seq + i, seg->payload + i, n) !=
+            COLO_STREAM_SAME) {
+            return COLO_STREAM_DIFFERS;
+        }
     }
-    result = colo_stream_compare(&t->repeated, seg->seq, seg->payload, n);
-    return result != COLO_STREAM_SAME || n == len ? result :
-           colo_stream_compare(&t->stream, seg->seq + n, seg->payload + n,
-                               len - n);
+    return COLO_STREAM_SAME;
 }
 
 static ColoStreamResult compare_data(const ColoTcpCompare *t,
@@ -211,7 +240,8 @@ static ColoStreamResult compare_data(const ColoTcpCompare *t,
                                                   seg->payload,
                                                   seg->payload_len);
 
-    return result == COLO_STREAM_UNKNOWN ? compare_repeated(t, seg) : result;
+    return result == COLO_STREAM_UNKNOWN && t->repeated.ranges ?
+           compare_repeated(t, seg) : result;
 }
 
 static ColoVerdict primary_data(const ColoTcpCompare *t,

@@ -792,8 +792,14 @@ static void test_forget_history(void)
     colo_tcp_forget_history(&t);
     g_assert_cmpuint(budget, ==, BUDGET);
     g_assert_cmpint(flight_send(&t, 'P', 0, 100), ==, COLO_WAIT);
-    g_assert_cmpint(flight_send(&t, 'S', 0, 100), ==, COLO_MATCH);
+    g_assert_cmpint(flight_send(&t, 'S', 0, 60), ==, COLO_MATCH);
+    g_assert_cmpint(flight_send(&t, 'P', 0, 100), ==, COLO_WAIT);
+    g_assert_cmpint(flight_send(&t, 'S', 60, 80), ==, COLO_MATCH);
     g_assert_cmpint(flight_send(&t, 'P', 0, 100), ==, COLO_MATCH);
+    g_assert_cmpint(flight_send(&t, 'P', 50, 80), ==, COLO_MATCH);
+    /* What S has repeated of it is not what P's has been, once S is gone */
+    colo_tcp_checkpoint(&t);
+    g_assert_cmpint(flight_send(&t, 'P', 0, 100), ==, COLO_WAIT);
     colo_tcp_destroy(&t);
 }
 
