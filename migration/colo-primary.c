@@ -480,6 +480,8 @@ void colo_primary_fail_over(void)
 {
     Error *err = NULL;
 
+    /* What is held leaves before what the guest sends when the filters are off */
+    colo_notify_compares_event(NULL, COLO_EVENT_FAILOVER, NULL);
     colo_primary_tell_filters(COLO_EVENT_FAILOVER);
     replication_stop_all(true, &err);
     if (err) {

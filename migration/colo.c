@@ -11,6 +11,7 @@
 #include "qemu/osdep.h"
 #include "block/replication.h"
 #include "migration/failover.h"
+#include "net/colo-filter-check.h"
 #include "net/filter.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-colo.h"
@@ -86,7 +87,7 @@ void colo_report_loss(COLOMode mode, uint64_t epoch, const Error *error)
 bool colo_is_blocking(Error **errp)
 {
     if (get_colo_mode() == COLO_MODE_NONE) {
-        return false;
+        return migrate_colo_enabled() && !colo_filters_check(errp);
     }
     error_setg(errp, "COLO is active: neither a migration nor a snapshot is "
                "possible before x-colo-lost-heartbeat");

@@ -1,5 +1,5 @@
 /*
- * Character devices as streams of frames, out and in
+ * Character devices as streams of frames: what both ways share, and out
  *
  * Copyright (c) 2026 the qemu-colo developers
  *
@@ -11,20 +11,13 @@
 #include "qemu/main-loop.h"
 #include "qemu/units.h"
 #include "qapi/error.h"
-#include "qapi/qapi-events-colo-net.h"
 #include "chardev/char-socket.h"
-#include "colo-channel.h"
+#include "colo-channel-int.h"
 
 /* Out of a peer's hands: how often it may fill the log */
 #define WARN_INTERVAL_US (10 * G_USEC_PER_SEC)
 
-/* Then others have their turn in the main loop */
-#define READS_PER_ROUND 4
-
-/* What a closed socket can still hold is bounded; this is far beyond */
-#define READS_AT_END 1024
-
-static bool may_warn(int64_t *warned)
+bool colo_channel_may_warn(int64_t *warned)
 {
     int64_t now = g_get_monotonic_time();
 
@@ -35,8 +28,7 @@ static bool may_warn(int64_t *warned)
     return true;
 }
 
-/* The channel of a connected socket, set to send at once; NULL for others */
-static QIOChannel *socket_channel(CharBackend *chr)
+QIOChannel *colo_channel_of_socket(CharBackend *chr)
 {
     Object *dev = OBJECT(qemu_chr_fe_get_driver(chr));
     QIOChannel *ioc;
@@ -51,7 +43,7 @@ static QIOChannel *socket_channel(CharBackend *chr)
     return ioc;
 }
 
-static bool take_chardev(CharBackend *chr, const char *id, Error **errp)
+bool colo_channel_take(CharBackend *chr, const char *id, Error **errp)
 {
     Chardev *dev = qemu_chr_find(id);
 
@@ -63,7 +55,7 @@ static bool take_chardev(CharBackend *chr, const char *id, Error **errp)
     return qemu_chr_fe_init(chr, dev, errp);
 }
 
-static AioContext *aio_context(AioContext *aio)
+AioContext *colo_channel_aio(AioContext *aio)
 {
     return aio ?: qemu_get_aio_context();
 }
@@ -73,7 +65,7 @@ static AioContext *aio_context(AioContext *aio)
 static void out_drop(ColoOut *out, uint64_t frames, const char *why)
 {
     out->stats.dropped += frames;
-    if (may_warn(&out->warned)) {
+    if (colo_channel_may_warn(&out->warned)) {
         warn_report("%s: %" PRIu64 " frames dropped, %s", out->name,
                     out->stats.dropped - out->told, why);
         out->told = out->stats.dropped;
@@ -253,7 +245,7 @@ static void out_event(void *opaque, QEMUChrEvent event)
 
     if (event == CHR_EVENT_OPENED) {
         out_closed(out);
-        socket_channel(&out->chr);
+        colo_channel_of_socket(&out->chr);
         out->open = true;
         out->stats.connections++;
         if (out->opened) {
@@ -280,12 +272,12 @@ static void out_read(void *opaque, const uint8_t *buf, int size)
 bool colo_out_init(ColoOut *out, const char *name, const char *id,
                    bool vnet_hdr, Error **errp)
 {
-    if (!take_chardev(&out->chr, id, errp)) {
+    if (!colo_channel_take(&out->chr, id, errp)) {
         return false;
     }
     out->name = g_strdup(name ?: id);
     colo_frame_writer_init(&out->writer, COLO_OUT_QUEUE_MAX, vnet_hdr);
-    out->flush = aio_bh_new(aio_context(out->aio), out_flush_bh, out);
+    out->flush = aio_bh_new(colo_channel_aio(out->aio), out_flush_bh, out);
     qemu_chr_fe_set_handlers(&out->chr, out_can_read, out_read, out_event,
                              NULL, out, out->context, true);
     return true;
@@ -311,261 +303,4 @@ void colo_out_destroy(ColoOut *out)
     colo_frame_writer_destroy(&out->writer);
     g_free(out->name);
     out->name = NULL;
-}
-
-/* In */
-
-static bool in_ready(ColoIn *in)
-{
-    return in->open && (!in->ready || in->ready(in->opaque));
-}
-
-static void in_unwatch(ColoIn *in)
-{
-    if (in->watch) {
-        g_source_destroy(in->watch);
-        g_source_unref(in->watch);
-        in->watch = NULL;
-    }
-}
-
-static void in_resume_bh(void *opaque);
-
-static bool in_is_ready(void *opaque)
-{
-    return in_ready(opaque);
-}
-
-/* Whoever makes it ready wakes the loop */
-static void in_await_ready(ColoIn *in, bool wanted)
-{
-    if (wanted) {
-        colo_ready_await(&in->await_ready, in->context, in_is_ready,
-                         in_resume_bh, in);
-    } else {
-        colo_ready_cancel(&in->await_ready);
-    }
-}
-
-static void in_forget(ColoIn *in)
-{
-    in->open = false;
-    in_unwatch(in);
-    in_await_ready(in, false);
-    if (in->ioc) {
-        object_unref(OBJECT(in->ioc));
-        in->ioc = NULL;
-    }
-    colo_frame_reader_reset(&in->reader);
-}
-
-static void in_refuse(ColoIn *in)
-{
-    in->stats.errors++;
-    if (may_warn(&in->warned)) {
-        warn_report("%s: the peer sent %s; closing the connection", in->name,
-                    in->reader.error);
-        qapi_event_send_colo_net_error(in->name, in->reader.error);
-    }
-    in_forget(in);
-    qemu_chr_fe_disconnect(&in->chr);
-}
-
-/* Hand out what is there; the chardev may close in here */
-static void in_pump(ColoIn *in)
-{
-    ColoFrame frame;
-
-    while (in_ready(in)) {
-        ColoFrameType type = colo_frame_reader_next(&in->reader, &frame);
-
-        if (type == COLO_FRAME_NONE) {
-            return;
-        }
-        if (type == COLO_FRAME_ERROR) {
-            in_refuse(in);
-            return;
-        }
-        if (type == COLO_FRAME_DATA) {
-            in->stats.frames++;
-        }
-        in->receive(in->opaque, type, &frame);
-    }
-}
-
-/* The end of a batch, in which there may have been nothing */
-static void in_batch_done(ColoIn *in)
-{
-    if (in->batch_done) {
-        in->batch_done(in->opaque);
-    }
-}
-
-typedef enum InRead {
-    IN_END,             /* of the connection */
-    IN_NOTHING,
-    IN_LITTLE,          /* that was all, or one record of TLS */
-    IN_MUCH,            /* there may well be more */
-} InRead;
-
-static InRead in_read_channel(ColoIn *in)
-{
-    size_t size;
-    uint8_t *space = colo_frame_reader_space(&in->reader, &size);
-    ssize_t n = qio_channel_read(in->ioc, (char *)space, size, NULL);
-
-    if (n <= 0) {
-        return n == QIO_CHANNEL_ERR_BLOCK ? IN_NOTHING : IN_END;
-    }
-    in->stats.bytes += n;
-    colo_frame_reader_fill(&in->reader, n);
-    in_pump(in);
-    return n < size ? IN_LITTLE : IN_MUCH;
-}
-
-static gboolean in_readable(QIOChannel *ioc, GIOCondition cond, gpointer opaque);
-
-/* Wait for the peer or, as long as what it sends is held, for that to end */
-static void in_rewatch(ColoIn *in)
-{
-    bool ready = in_ready(in);
-
-    in_await_ready(in, in->open && !ready);
-    if (!in->ioc || !ready) {
-        in_unwatch(in);
-    } else if (!in->watch) {
-        in->watch = qio_channel_create_watch(in->ioc, G_IO_IN | G_IO_ERR |
-                                             G_IO_HUP);
-        g_source_set_callback(in->watch, (GSourceFunc)in_readable, in, NULL);
-        g_source_attach(in->watch, in->context);
-    }
-}
-
-static gboolean in_readable(QIOChannel *ioc, GIOCondition cond, gpointer opaque)
-{
-    ColoIn *in = opaque;
-    InRead result = IN_MUCH;
-
-    for (int i = 0; i < READS_PER_ROUND && in->ioc && in_ready(in); i++) {
-        result = in_read_channel(in);
-        if (result != IN_MUCH) {
-            break;
-        }
-    }
-    in_batch_done(in);
-    if (result == IN_END) {
-        qemu_chr_fe_disconnect(&in->chr);
-    }
-    in_rewatch(in);
-    return in->watch ? G_SOURCE_CONTINUE : G_SOURCE_REMOVE;
-}
-
-/*
- * The chardev may have closed before all was read: what the peer had sent
- * before it went is worth as much as what came earlier.
- */
-static void in_closed(ColoIn *in)
-{
-    InRead result = IN_MUCH;
-
-    in_unwatch(in);
-    for (int i = 0; i < READS_AT_END && in->ioc && in_ready(in) &&
-         result > IN_NOTHING; i++) {
-        result = in_read_channel(in);
-    }
-    in_batch_done(in);
-    in_forget(in);
-}
-
-static void in_event(void *opaque, QEMUChrEvent event)
-{
-    ColoIn *in = opaque;
-
-    if (event == CHR_EVENT_OPENED) {
-        in_forget(in);
-        in->ioc = socket_channel(&in->chr);
-        if (in->ioc) {
-            object_ref(OBJECT(in->ioc));
-        }
-        in->open = true;
-        in->stats.connections++;
-        if (in->opened) {
-            in->opened(in->opaque);
-        }
-        in_rewatch(in);
-    } else if (event == CHR_EVENT_CLOSED) {
-        in_closed(in);
-    }
-}
-
-/* A chardev that is no socket is read by itself */
-static int in_can_read(void *opaque)
-{
-    ColoIn *in = opaque;
-
-    return !in->ioc && in_ready(in) ? CHR_READ_BUF_LEN : 0;
-}
-
-static void in_read(void *opaque, const uint8_t *buf, int size)
-{
-    ColoIn *in = opaque;
-    size_t room;
-    uint8_t *space = colo_frame_reader_space(&in->reader, &room);
-
-    assert(size <= room);
-    memcpy(space, buf, size);
-    in->stats.bytes += size;
-    colo_frame_reader_fill(&in->reader, size);
-    in_pump(in);
-    in_batch_done(in);
-    in_rewatch(in);
-}
-
-static void in_resume_bh(void *opaque)
-{
-    ColoIn *in = opaque;
-
-    in_pump(in);
-    in_batch_done(in);
-    in_rewatch(in);
-    qemu_chr_fe_accept_input(&in->chr);
-}
-
-void colo_in_resume(ColoIn *in)
-{
-    qemu_bh_schedule(in->resume);
-}
-
-bool colo_in_init(ColoIn *in, const char *name, const char *id, bool vnet_hdr,
-                  Error **errp)
-{
-    if (!take_chardev(&in->chr, id, errp)) {
-        return false;
-    }
-    in->name = g_strdup(name ?: id);
-    colo_frame_reader_init(&in->reader, vnet_hdr);
-    in->resume = aio_bh_new(aio_context(in->aio), in_resume_bh, in);
-    qemu_chr_fe_set_handlers(&in->chr, in_can_read, in_read, in_event,
-                             NULL, in, in->context, true);
-    return true;
-}
-
-void colo_in_destroy(ColoIn *in)
-{
-    bool part;
-
-    if (!in->name) {
-        return;
-    }
-    part = colo_frame_reader_pending(&in->reader);
-    in_forget(in);
-    if (part) {
-        /* The next user must not begin in the middle of a frame */
-        qemu_chr_fe_disconnect(&in->chr);
-    }
-    qemu_chr_fe_deinit(&in->chr, false);
-    qemu_bh_delete(in->resume);
-    colo_frame_reader_destroy(&in->reader);
-    g_free(in->name);
-    in->name = NULL;
 }

@@ -268,20 +268,10 @@ static void recycle(ColoComparer *c, ColoHeldList *list)
     }
 }
 
-static void take(ColoComparer *c, ColoHeldList *list)
-{
-    ColoHeld *held;
-
-    while ((held = QTAILQ_FIRST(&c->outbox))) {
-        QTAILQ_REMOVE(&c->outbox, held, in_order);
-        QTAILQ_INSERT_TAIL(list, held, in_order);
-    }
-}
-
 void colo_comparer_take(ColoComparer *c, ColoHeldList *list)
 {
     QEMU_LOCK_GUARD(&c->lock);
-    take(c, list);
+    colo_held_list_move(list, &c->outbox);
 }
 
 void colo_comparer_done(ColoComparer *c, ColoHeldList *list)
@@ -295,7 +285,7 @@ bool colo_comparer_next_lot(ColoComparer *c, ColoHeldList *done,
 {
     QEMU_LOCK_GUARD(&c->lock);
     recycle(c, done);
-    take(c, list);
+    colo_held_list_move(list, &c->outbox);
     return !QTAILQ_EMPTY(list);
 }
 

@@ -13,9 +13,10 @@
  * The compare thread is that of the iothread, or the main loop where there is
  * none.  The lock guards core and outbox; it is held for as long as it takes to
  * compare one frame, and at a checkpoint to go through what is held; never
- * while anything is waited for, and no other lock is taken under it.  So the
- * engine waits for no compare thread at a checkpoint, even if that hangs.
- * Nothing here takes the BQL.
+ * while anything is waited for.  The only lock taken under it is that of how many
+ * want the guest to be slow, under which none but the timers' is.  So the engine
+ * waits for no compare thread at a checkpoint, even if that hangs.  Nothing here
+ * takes the BQL.
  *
  * Copyright (c) 2026 the qemu-colo developers
  *

@@ -35,6 +35,7 @@ typedef struct CoreFlow {
     ColoLower lower;
     /* Of P's last segment, if its window was cut down; or NULL */
     ColoHeld *headers;
+    uint16_t headers_window;        /* what it was before */
 } CoreFlow;
 
 struct ColoCore {
@@ -48,8 +49,10 @@ struct ColoCore {
     ColoHeldList held;              /* P's frames, the oldest first */
     ColoHeldList early;             /* S's frames of a new epoch */
     uint32_t early_count;
+    bool early_lost;                /* there was no room for all of them */
     size_t secondary_bytes;         /* memory of S's frames, early ones too */
-    size_t stream_budget;
+    size_t stream_budget;           /* bytes that streams may still take */
+    bool streams_in_use;            /* nothing to be had from them, for now */
     uint64_t epoch;
     uint64_t secondary_epoch;
     int64_t wanted_at;              /* ms, a checkpoint was asked for; or -1 */

@@ -109,7 +109,8 @@ void core_forget_headers(ColoCore *core, CoreFlow *f)
 }
 
 /* What follows @held begins where that ends. */
-static void keep_headers(ColoCore *core, CoreFlow *f, const ColoHeld *held)
+static void keep_headers(ColoCore *core, CoreFlow *f, const ColoHeld *held,
+                         uint16_t window)
 {
     const ColoPacket *p = &held->packet;
     struct iovec iov = {
@@ -121,6 +122,7 @@ static void keep_headers(ColoCore *core, CoreFlow *f, const ColoHeld *held)
                                held->vnet_hdr_len);
     f->headers->epoch = held->epoch;
     f->headers->packet = *p;
+    f->headers_window = window;
     stl_be_p(f->headers->data + p->l4_off + TCP_OFF_SEQ,
              p->tcp.seq + p->payload_len + !!(p->tcp.flags & COLO_TCP_FIN));
 }
@@ -151,44 +153,50 @@ void core_update_window(ColoCore *core, CoreFlow *f)
 static bool lower_segment(ColoCore *core, CoreFlow *f, ColoHeld *held)
 {
     bool sack = colo_lower_sack(&f->lower, &held->packet, held->data);
+    uint16_t window = held->packet.tcp.window;
 
     if (colo_lower_window(&f->lower, &held->packet, held->data)) {
-        keep_headers(core, f, held);
+        keep_headers(core, f, held, window);
         return true;
     }
     core_forget_headers(core, f);
     return sack;
 }
 
-/*
- * With its window cut down to what was told before, an ACK that did no more than
- * open it would count as a duplicate.
- */
-static bool tells_nothing(const CoreFlow *f, const ColoHeld *held,
-                          uint16_t window)
+/* An ACK that does no more than open the window further than @before */
+static bool opens_window(const CoreFlow *f, const ColoPacket *p,
+                         uint16_t before)
 {
-    const ColoPacket *p = &held->packet;
-
-    return f->headers && !p->payload_len && !p->tcp.n_sack &&
+    return !p->payload_len && !p->tcp.n_sack &&
            !(p->tcp.flags & (COLO_TCP_FIN | COLO_TCP_URG)) &&
            f->lower.has_left && p->tcp.ack == f->lower.left_ack &&
-           window > f->lower.left_window &&
-           p->tcp.window <= f->lower.left_window;
+           p->tcp.window > before;
+}
+
+/* How wide P's last segment has left the window, as P sees it */
+static uint16_t window_of_primary(const CoreFlow *f)
+{
+    return f->headers ? f->headers_window : f->lower.left_window;
 }
 
 static void release_same(ColoCore *core, CoreFlow *f, ColoHeld *held)
 {
     const ColoPacket *p = &held->packet;
-    uint16_t window = p->tcp.window;
+    bool opens;
 
     if (p->kind != COLO_KIND_TCP) {
         core_release(core, held, &core->stats.matches);
         return;
     }
+    opens = opens_window(f, p, window_of_primary(f));
     if (lower_segment(core, f, held)) {
         colo_cut_finish(p, held->data, p->l4_len, p->payload_len);
     }
-    if (tells_nothing(f, held, window)) {
+    /*
+     * Cut down to what was told before, it would count as a duplicate.  One that
+     * P itself has repeated is one: an answer to a probe, or something is missing.
+     */
+    if (opens && f->headers && p->tcp.window <= f->lower.left_window) {
         core_unhold(core, held);
         core->stats.put_off++;
         if (core->ops.put_off) {

@@ -59,12 +59,36 @@ void colo_core_primary(ColoCore *core, ColoHeld *held, int64_t now)
 
 /* S's frames */
 
+/*
+ * Memory of streams runs short: those that have not been used for longest give up
+ * what has left, but not one in which something waits.  If that does not help,
+ * looking again would not, either, until the next tick or checkpoint.
+ */
+static void reclaim_streams(ColoCore *core)
+{
+    size_t enough = core->config.max_stream_bytes / 2;
+    CoreFlow *f;
+
+    if (core->stream_budget >= enough / 2 || core->streams_in_use) {
+        return;
+    }
+    for (f = colo_flow_first(core->flows);
+         f && core->stream_budget < enough;
+         f = colo_flow_next(core->flows, &f->flow)) {
+        if (!f->primary_count) {
+            colo_tcp_forget_history(&f->tcp);
+        }
+    }
+    core->streams_in_use = core->stream_budget < enough;
+}
+
 static void secondary_segment(ColoCore *core, CoreFlow *f,
                               const ColoPacket *packet, const uint8_t *data)
 {
     ColoTcpSegment segment = core_segment_of(packet, data);
     ColoReason reason = COLO_REASON_NONE;
 
+    reclaim_streams(core);
     colo_lower_secondary(&f->lower, packet, data);
     if (colo_tcp_secondary(&f->tcp, &segment, &reason) == COLO_MISMATCH &&
         !f->blamed) {
@@ -116,6 +140,7 @@ static void keep_early(ColoCore *core, const uint8_t *data, uint32_t len,
 
     core->stats.secondary_new_epoch++;
     if (!held) {
+        core->early_lost = true;
         return;
     }
     held->epoch = core->secondary_epoch;
@@ -207,6 +232,11 @@ static void settle_early(ColoCore *core)
         }
         core_forget_secondary_frame(core, held);
     }
+    /* P's like would wait in vain; only from now on does another one help */
+    if (core->early_lost) {
+        core->early_lost = false;
+        core_want_checkpoint(core, COLO_REASON_FULL);
+    }
 }
 
 void colo_core_checkpoint(ColoCore *core, uint64_t epoch, int64_t now)
@@ -215,6 +245,7 @@ void colo_core_checkpoint(ColoCore *core, uint64_t epoch, int64_t now)
     core->stats.checkpoints++;
     core->letting_through = false;
     core->wanted_at = -1;
+    core->streams_in_use = false;
     core->epoch = epoch;
     forget_secondary(core);
     release_committed(core);
@@ -236,6 +267,7 @@ void colo_core_failover(ColoCore *core)
         core_forget_secondary_frame(core, held);
     }
     core->early_count = 0;
+    core->early_lost = false;
     for (f = colo_flow_first(core->flows); f;
          f = colo_flow_next(core->flows, &f->flow)) {
         colo_lower_checkpoint(&f->lower);
@@ -304,6 +336,7 @@ static void forget_idle_flows(ColoCore *core)
 void colo_core_tick(ColoCore *core, int64_t now)
 {
     core->now = now;
+    core->streams_in_use = false;
     if (core->letting_through) {
         return;
     }

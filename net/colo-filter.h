@@ -10,6 +10,7 @@
 
 #include "qemu/notify.h"
 #include "net/colo-channel.h"
+#include "net/colo-filter-check.h"
 #include "net/filter.h"
 
 /* Will a filter without vnet_hdr_support see virtio-net headers? */
@@ -21,7 +22,8 @@ typedef struct ColoVnetHdrCheck {
 /*
  * For @nf, which has no vnet_hdr_support: fail if its netdev's frames carry
  * virtio-net headers.  On the command line, filters come before the NIC, which
- * decides; then the check is made when the machine is complete, and warns.
+ * decides; then the check is made when the machine is complete, and warns, for it may
+ * not be for COLO; that refuses to begin (net/colo-filter-check.h).
  * Main loop.
  */
 bool colo_vnet_hdr_check(ColoVnetHdrCheck *check, NetFilterState *nf,

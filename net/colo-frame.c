@@ -49,6 +49,11 @@ size_t colo_frame_reader_pending(const ColoFrameReader *r)
     return r->tail - r->head;
 }
 
+bool colo_frame_reader_has_room(const ColoFrameReader *r)
+{
+    return colo_frame_reader_pending(r) <= ITEM_MAX;
+}
+
 uint8_t *colo_frame_reader_space(ColoFrameReader *r, size_t *size)
 {
     size_t pending = colo_frame_reader_pending(r);

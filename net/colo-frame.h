@@ -87,6 +87,12 @@ void colo_frame_reader_reset(ColoFrameReader *r);
  */
 uint8_t *colo_frame_reader_space(ColoFrameReader *r, size_t *size);
 
+/*
+ * Are COLO_FRAME_READ_MIN bytes sure to fit?  Not if next() was not asked until it
+ * returned NONE, and more is there than one frame.
+ */
+bool colo_frame_reader_has_room(const ColoFrameReader *r);
+
 /* @size bytes were put where colo_frame_reader_space() had said. */
 void colo_frame_reader_fill(ColoFrameReader *r, size_t size);
 

@@ -88,6 +88,16 @@ void colo_held_free(ColoPool *pool, ColoHeld *held)
     pool->count[class]++;
 }
 
+void colo_held_list_move(ColoHeldList *to, ColoHeldList *from)
+{
+    ColoHeld *held;
+
+    while ((held = QTAILQ_FIRST(from))) {
+        QTAILQ_REMOVE(from, held, in_order);
+        QTAILQ_INSERT_TAIL(to, held, in_order);
+    }
+}
+
 size_t colo_held_footprint(const ColoHeld *held)
 {
     return sizeof(*held) + classes[held->class].room;

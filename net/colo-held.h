@@ -55,6 +55,9 @@ ColoHeld *colo_held_new(ColoPool *pool, const struct iovec *iov, int iovcnt,
                         uint32_t len, uint32_t vnet_hdr_len);
 void colo_held_free(ColoPool *pool, ColoHeld *held);
 
+/* All of @from, by in_order, to the end of @to */
+void colo_held_list_move(ColoHeldList *to, ColoHeldList *from);
+
 /* Memory that @held takes, bytes */
 size_t colo_held_footprint(const ColoHeld *held);
 

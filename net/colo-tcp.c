@@ -6,44 +6,19 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
-#include "net/colo-tcp.h"
-
-/* TCP options, RFC 9293 3.1 and RFC 7323 */
-enum { OPT_END = 0, OPT_NOP = 1, OPT_TIMESTAMPS = 8 };
+#include "colo-tcp-int.h"
 
 void colo_tcp_init(ColoTcpCompare *t, size_t *budget)
 {
     memset(t, 0, sizeof(*t));
     colo_stream_init(&t->stream, budget);
+    colo_stream_init(&t->repeated, budget);
 }
 
 void colo_tcp_destroy(ColoTcpCompare *t)
 {
     colo_stream_destroy(&t->stream);
-}
-
-static ColoTcpMark mark_at(uint32_t seq)
-{
-    return (ColoTcpMark) { true, seq };
-}
-
-/* Move @mark up to @seq, never down */
-static void raise_mark(ColoTcpMark *mark, uint32_t seq)
-{
-    if (!mark->valid || colo_seq_before(mark->seq, seq)) {
-        *mark = mark_at(seq);
-    }
-}
-
-static bool mark_is(const ColoTcpMark *mark, uint32_t seq)
-{
-    return mark->valid && mark->seq == seq;
-}
-
-/* Has @mark got to @seq? */
-static bool mark_reached(const ColoTcpMark *mark, uint32_t seq)
-{
-    return mark->valid && !colo_seq_before(mark->seq, seq);
+    colo_stream_destroy(&t->repeated);
 }
 
 static uint32_t segment_end(const ColoTcpSegment *seg)
@@ -91,133 +66,6 @@ static void set_base(ColoTcpCompare *t, uint32_t seq)
     }
 }
 
-/* SYN */
-
-static void keep_syn(ColoTcpSyn *syn, const ColoTcpSegment *seg)
-{
-    uint32_t i = 0;
-
-    *syn = (ColoTcpSyn) {
-        .valid = true,
-        .has_ack = seg->flags & COLO_TCP_ACK,
-        .isn = seg->seq,
-        .ack = seg->ack,
-    };
-    while (i < seg->options_len && seg->options[i] != OPT_END) {
-        uint32_t len = 1;
-
-        if (seg->options[i] == OPT_NOP) {
-            i++;
-            continue;
-        }
-        if (i + 1 < seg->options_len) {
-            len = MAX(seg->options[i + 1], 2);
-        }
-        len = MIN(len, seg->options_len - i);
-        if (seg->options[i] != OPT_TIMESTAMPS &&
-            syn->options_len + len <= sizeof(syn->options)) {
-            memcpy(syn->options + syn->options_len, seg->options + i, len);
-            syn->options_len += len;
-        }
-        i += len;
-    }
-}
-
-static bool is_new_syn_of_secondary(const ColoTcpCompare *t,
-                                    const ColoTcpSyn *syn)
-{
-    return !mark_is(&t->syn_used, syn->isn) && !mark_is(&t->isn_sent, syn->isn);
-}
-
-/* Everything begins anew behind P's SYN */
-static void open_stream(ColoTcpCompare *t, const ColoTcpSegment *seg)
-{
-    size_t *budget = t->stream.budget;
-    ColoTcpSyn syn = t->syn;
-
-    colo_tcp_destroy(t);
-    colo_tcp_init(t, budget);
-    t->syn = syn;
-    t->isn_sent = mark_at(seg->seq);
-    t->base = t->sent = mark_at(seg->seq + 1);
-    t->left = t->sent.seq;
-    if (seg->flags & COLO_TCP_ACK) {
-        t->acked = mark_at(seg->ack);
-    }
-}
-
-static ColoVerdict primary_syn(ColoTcpCompare *t, const ColoTcpSegment *seg,
-                               ColoReason *reason)
-{
-    bool has_ack = seg->flags & COLO_TCP_ACK;
-    ColoTcpSyn syn;
-
-    if (seg->payload_len || seg->flags & (COLO_TCP_FIN | COLO_TCP_URG)) {
-        *reason = COLO_REASON_FLAGS;
-        return COLO_MISMATCH;
-    }
-    if (mark_is(&t->isn_sent, seg->seq) &&
-        (!has_ack || mark_reached(&t->acked, seg->ack))) {
-        return COLO_MATCH;
-    }
-    if (!t->syn.valid || t->syn.has_ack != has_ack ||
-        (has_ack ? t->syn.ack != seg->ack
-                 : !is_new_syn_of_secondary(t, &t->syn))) {
-        return COLO_WAIT;
-    }
-    keep_syn(&syn, seg);
-    if (syn.options_len != t->syn.options_len ||
-        memcmp(syn.options, t->syn.options, syn.options_len)) {
-        *reason = COLO_REASON_OPTIONS;
-        return COLO_MISMATCH;
-    }
-    open_stream(t, seg);
-    t->syn_used = mark_at(t->syn.isn);
-    return COLO_MATCH;
-}
-
-/* RST */
-
-static ColoVerdict primary_rst(ColoTcpCompare *t, const ColoTcpSegment *seg,
-                               ColoReason *reason)
-{
-    unsigned unused = 0;
-    bool has_ack = seg->flags & COLO_TCP_ACK;
-
-    if (seg->payload_len) {
-        *reason = COLO_REASON_FLAGS;
-        return COLO_MISMATCH;
-    }
-    for (unsigned i = 0; i < t->rsts; i++) {
-        ColoTcpRst *rst = &t->rst[i];
-
-        if (rst->seq == seg->seq && rst->has_ack == has_ack &&
-            (!has_ack || rst->ack == seg->ack)) {
-            rst->used = true;
-            return COLO_MATCH;
-        }
-        unused += !rst->used;
-    }
-    if (unused) {
-        *reason = COLO_REASON_SEQ;
-        return COLO_MISMATCH;
-    }
-    return COLO_WAIT;
-}
-
-static void secondary_rst(ColoTcpCompare *t, const ColoTcpSegment *seg)
-{
-    if (t->rsts == COLO_TCP_RSTS) {
-        t->rsts--;
-        memmove(&t->rst[0], &t->rst[1], t->rsts * sizeof(t->rst[0]));
-    }
-    t->rst[t->rsts++] = (ColoTcpRst) {
-        .seq = seg->seq,
-        .ack = seg->ack,
-        .has_ack = seg->flags & COLO_TCP_ACK,
-    };
-}
-
 /* Data, FIN, ACK */
 
 static bool is_probe(const ColoTcpCompare *t, const ColoTcpSegment *seg)
@@ -226,34 +74,73 @@ static bool is_probe(const ColoTcpCompare *t, const ColoTcpSegment *seg)
            !(seg->flags & COLO_TCP_FIN) && t->sent.seq - seg->seq == 1;
 }
 
+/*
+ * S repeats @len bytes of what has left, or is said to.  Ranges that are lower are
+ * those which P is least likely to need.
+ */
+static void keep_repeated(ColoTcpCompare *t, const ColoTcpSegment *seg,
+                          uint32_t len)
+{
+    ColoStream *r = &t->repeated;
+
+    while (colo_stream_put(r, seg->seq, seg->payload, len,
+                           r->ranges ? r->range[0].from : seg->seq) !=
+           COLO_STREAM_SAME && r->ranges) {
+        colo_stream_forget_below(r, r->range[0].to);
+    }
+}
+
+/*
+ * What has left and is known must be the same.  If it is not known any more, or not
+ * for long, the repetition is kept, but not as history: of that a checkpoint would
+ * believe that it is P's.
+ */
+static bool secondary_repeats(ColoTcpCompare *t, const ColoTcpSegment *seg,
+                              uint32_t len)
+{
+    uint32_t old = stream_floor(t) - COLO_STREAM_HISTORY / 2;
+    ColoStreamResult result = colo_stream_compare(&t->stream, seg->seq,
+                                                  seg->payload, len);
+
+    if (result == COLO_STREAM_DIFFERS) {
+        return false;
+    }
+    if (result == COLO_STREAM_UNKNOWN || colo_seq_before(seg->seq, old)) {
+        keep_repeated(t, seg, len);
+    }
+    return true;
+}
+
 static ColoVerdict secondary_data(ColoTcpCompare *t, const ColoTcpSegment *seg,
                                   ColoReason *reason)
 {
-    uint32_t seq = seg->seq, len = seg->payload_len;
-    uint32_t oldest = stream_floor(t) - COLO_STREAM_HISTORY;
-    const uint8_t *data;
+    uint32_t floor = stream_floor(t), skip = 0;
+    ColoStreamResult result = COLO_STREAM_SAME;
 
     if (is_probe(t, seg)) {
-        t->probe = mark_at(seq);
+        t->probe = mark_at(seg->seq);
         t->probe_byte = seg->payload[0];
-        if (colo_stream_compare(&t->stream, seq, seg->payload, 1) ==
+        if (colo_stream_compare(&t->stream, seg->seq, seg->payload, 1) ==
             COLO_STREAM_DIFFERS) {
             return COLO_MATCH;
         }
     }
-    if (colo_seq_before(seq, oldest)) {
-        uint32_t skip = MIN(oldest - seq, len);
-
-        seq += skip;
-        len -= skip;
+    if (colo_seq_before(seg->seq, floor)) {
+        skip = MIN(floor - seg->seq, seg->payload_len);
+        result = secondary_repeats(t, seg, skip) ? COLO_STREAM_SAME
+                                                 : COLO_STREAM_DIFFERS;
     }
-    data = seg->payload + (seg->payload_len - len);
-    switch (colo_stream_put(&t->stream, seq, data, len, stream_floor(t))) {
+    if (result == COLO_STREAM_SAME) {
+        result = colo_stream_put(&t->stream, seg->seq + skip,
+                                 seg->payload + skip, seg->payload_len - skip,
+                                 floor);
+    }
+    switch (result) {
     case COLO_STREAM_DIFFERS:
         *reason = COLO_REASON_DATA;
         return COLO_MISMATCH;
     case COLO_STREAM_FULL:
-        *reason = is_far(t, seq) ? COLO_REASON_SEQ : COLO_REASON_FULL;
+        *reason = is_far(t, seg->seq) ? COLO_REASON_SEQ : COLO_REASON_FULL;
         return COLO_MISMATCH;
     default:
         return COLO_MATCH;
@@ -264,11 +151,11 @@ ColoVerdict colo_tcp_secondary(ColoTcpCompare *t, const ColoTcpSegment *seg,
                                ColoReason *reason)
 {
     if (seg->flags & COLO_TCP_RST) {
-        secondary_rst(t, seg);
+        colo_tcp_secondary_rst(t, seg);
         return COLO_MATCH;
     }
     if (seg->flags & COLO_TCP_SYN) {
-        keep_syn(&t->syn, seg);
+        colo_tcp_secondary_syn(t, seg);
         return COLO_MATCH;
     }
     if (seg->flags & COLO_TCP_ACK) {
@@ -320,6 +207,43 @@ static ColoVerdict primary_urgent(const ColoTcpCompare *t,
            COLO_MATCH : COLO_WAIT;
 }
 
+/* As far as S has not repeated it, @seg must be in the window. */
+static ColoStreamResult compare_repeated(const ColoTcpCompare *t,
+                                         const ColoTcpSegment *seg)
+{
+    uint32_t n;
+
+    for (uint32_t i = 0; i < seg->payload_len; i += n) {
+        uint32_t rest = seg->payload_len - i;
+        const ColoStream *s = &t->repeated;
+
+        n = colo_stream_known(s, seg->seq + i, rest);
+        if (!n) {
+            s = &t->stream;
+            n = colo_stream_known(s, seg->seq + i, rest);
+        }
+        if (!n) {
+            return COLO_STREAM_UNKNOWN;
+        }
+        if (colo_stream_compare(s, seg->seq + i, seg->payload + i, n) !=
+            COLO_STREAM_SAME) {
+            return COLO_STREAM_DIFFERS;
+        }
+    }
+    return COLO_STREAM_SAME;
+}
+
+static ColoStreamResult compare_data(const ColoTcpCompare *t,
+                                     const ColoTcpSegment *seg)
+{
+    ColoStreamResult result = colo_stream_compare(&t->stream, seg->seq,
+                                                  seg->payload,
+                                                  seg->payload_len);
+
+    return result == COLO_STREAM_UNKNOWN && t->repeated.ranges ?
+           compare_repeated(t, seg) : result;
+}
+
 static ColoVerdict primary_data(const ColoTcpCompare *t,
                                 const ColoTcpSegment *seg,
                                 ColoReason *reason)
@@ -333,8 +257,7 @@ static ColoVerdict primary_data(const ColoTcpCompare *t,
         *reason = COLO_REASON_LENGTH;
         return COLO_MISMATCH;
     }
-    switch (colo_stream_compare(&t->stream, seg->seq, seg->payload,
-                                seg->payload_len)) {
+    switch (compare_data(t, seg)) {
     case COLO_STREAM_SAME:
         return COLO_MATCH;
     case COLO_STREAM_UNKNOWN:
@@ -375,6 +298,9 @@ static void sent(ColoTcpCompare *t, const ColoTcpSegment *seg)
     if (seg->flags & COLO_TCP_URG) {
         raise_mark(&t->urgent_sent, urgent_position(seg));
     }
+    if (seg->flags & COLO_TCP_ACK) {
+        raise_mark(&t->ack_sent, seg->ack);
+    }
 }
 
 ColoVerdict colo_tcp_primary(ColoTcpCompare *t, const ColoTcpSegment *seg,
@@ -383,10 +309,10 @@ ColoVerdict colo_tcp_primary(ColoTcpCompare *t, const ColoTcpSegment *seg,
     ColoVerdict verdict = COLO_MATCH;
 
     if (seg->flags & COLO_TCP_RST) {
-        return primary_rst(t, seg, reason);
+        return colo_tcp_primary_rst(t, seg, reason);
     }
     if (seg->flags & COLO_TCP_SYN) {
-        return primary_syn(t, seg, reason);
+        return colo_tcp_primary_syn(t, seg, reason);
     }
     if (!(seg->flags & COLO_TCP_ACK)) {
         *reason = COLO_REASON_FLAGS;
@@ -438,9 +364,26 @@ uint32_t colo_tcp_primary_part(ColoTcpCompare *t, const ColoTcpSegment *seg)
 
 /* Checkpoint */
 
+/* P has nothing more to say than what it has said */
+static bool is_closed(const ColoTcpCompare *t)
+{
+    return t->fin_sent.valid && mark_is(&t->sent, t->fin_sent.seq + 1);
+}
+
+void colo_tcp_forget_history(ColoTcpCompare *t)
+{
+    if (!colo_stream_reaches_beyond(&t->stream, stream_floor(t))) {
+        colo_stream_reset(&t->stream);
+        colo_stream_reset(&t->repeated);
+    }
+}
+
 void colo_tcp_checkpoint(ColoTcpCompare *t)
 {
-    if (t->sent.valid) {
+    colo_stream_reset(&t->repeated);
+    if (is_closed(t)) {
+        colo_stream_reset(&t->stream);
+    } else if (t->sent.valid) {
         colo_stream_forget_from(&t->stream, t->sent.seq);
         colo_stream_forget_below(&t->stream, t->left);
         colo_stream_forget_below(&t->stream,
@@ -449,6 +392,7 @@ void colo_tcp_checkpoint(ColoTcpCompare *t)
         colo_stream_reset(&t->stream);
         t->base.valid = false;
     }
+    t->acked = t->ack_sent;
     t->fin.valid = t->urgent.valid = t->probe.valid = false;
     t->syn.valid = t->syn_used.valid = false;
     t->rsts = 0;
@@ -461,12 +405,13 @@ void colo_tcp_committed(ColoTcpCompare *t, const ColoTcpSegment *seg)
     }
     if (seg->flags & COLO_TCP_SYN) {
         if (!mark_is(&t->isn_sent, seg->seq)) {
-            open_stream(t, seg);
+            colo_tcp_open(t, seg);
         }
         return;
     }
     if (seg->flags & COLO_TCP_ACK) {
         raise_mark(&t->acked, seg->ack);
+        raise_mark(&t->ack_sent, seg->ack);
     }
     if (!carries(seg)) {
         return;
@@ -497,5 +442,5 @@ bool colo_tcp_secondary_is_ahead(const ColoTcpCompare *t)
     return colo_stream_reaches_beyond(&t->stream, floor) ||
            (t->fin.valid && !colo_seq_before(t->fin.seq, floor)) ||
            (t->syn.valid && !t->syn.has_ack &&
-            is_new_syn_of_secondary(t, &t->syn));
+            colo_tcp_is_new_syn(t));
 }

@@ -20,11 +20,15 @@
  * PSH, ECE, CWR, window and timestamps legitimately differ: they take nothing from
  * S that it could not do without.  SACK blocks do: net/colo-lower.h cuts them.
  *
+ * What has left is kept for as far back as net/colo-stream.h says.  P's repetition of
+ * something older waits until S has repeated it as well, or leaves if it has.
+ *
  * A keepalive or probe of one byte below what has left (RFC 1122 4.2.3.6) may
  * carry garbage; it leaves when it is what has left, or what S has probed with.
  *
  * After a checkpoint S is what P is: what P has sent until then counts as sent
- * by S, and what S has sent besides is forgotten.
+ * by S, and what S has sent besides is forgotten: its ACKs, too, for it has lost
+ * what it had acknowledged if P had not got it.
  *
  * Segments of S are translated into P's numbers by the rewriter on S already.
  * The data come from a peer: any values are survived, memory is bounded by
@@ -78,14 +82,16 @@ typedef struct ColoTcpRst {
 
 typedef struct ColoTcpCompare {
     ColoStream stream;      /* S's bytes of this epoch; below sent, what left */
+    ColoStream repeated;    /* S's, of this epoch, from below what is kept there */
     ColoTcpMark base;       /* where the stream was first seen */
     ColoTcpMark sent;       /* end of what P was allowed to send */
     uint32_t left;          /* from here on to sent, all has left */
     ColoTcpMark fin_sent;
     ColoTcpMark urgent_sent;
+    ColoTcpMark ack_sent;   /* the highest ACK that P was allowed to send */
     ColoTcpMark fin;        /* of S, as are the rest */
     ColoTcpMark urgent;
-    ColoTcpMark acked;
+    ColoTcpMark acked;      /* what P had told until the checkpoint, too */
     ColoTcpMark probe;
     uint8_t probe_byte;
     ColoTcpSyn syn;
@@ -128,6 +134,12 @@ uint32_t colo_tcp_primary_part(ColoTcpCompare *t, const ColoTcpSegment *seg);
  */
 void colo_tcp_checkpoint(ColoTcpCompare *t);
 void colo_tcp_committed(ColoTcpCompare *t, const ColoTcpSegment *seg);
+
+/*
+ * Give back the memory of what has left, and of what S has repeated of it, if that is
+ * all there is.  P's repetitions then wait for S's.
+ */
+void colo_tcp_forget_history(ColoTcpCompare *t);
 
 /* Up to where P's bytes have left, in P's numbers */
 uint32_t colo_tcp_primary_end(const ColoTcpCompare *t);

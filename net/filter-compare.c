@@ -34,16 +34,10 @@
 #include "net/colo-filter.h"
 #include "net/filter.h"
 #include "net/net.h"
-#include "net/vhost_net.h"
-#include "qom/object_interfaces.h"
+#include "sysemu/runstate.h"
 
 #define TYPE_FILTER_COMPARE "filter-compare"
-OBJECT_DECLARE_TYPE(FilterCompare, FilterCompareClass, FILTER_COMPARE)
-
-struct FilterCompareClass {
-    NetFilterClass parent_class;
-    void (*parent_complete)(UserCreatable *uc, Error **errp);
-};
+OBJECT_DECLARE_SIMPLE_TYPE(FilterCompare, FILTER_COMPARE)
 
 /* All of it under the BQL, but the comparer */
 struct FilterCompare {
@@ -54,7 +48,9 @@ struct FilterCompare {
     QEMUBH *kick;
     ColoReady ready;        /* waits while what was released cannot leave */
     ColoHeldList released;  /* may leave, but the netdev does not take them yet */
+    ColoHeldList refused;   /* one, which the net layer keeps for the netdev; or none */
     bool passing_on;
+    VMChangeStateEntry *vm_change;
     uint64_t dropped;       /* packets of P: no room, or too long */
 };
 
@@ -70,15 +66,19 @@ static bool may_leave(void *opaque)
     return !colo_epoch_get() || !nic || qemu_can_send_packet(nic);
 }
 
+/* It may say that it takes packets, and then have no room for this one. */
 static void pass_first(FilterCompare *s, ColoHeldList *sent)
 {
     NetFilterState *nf = NETFILTER(s);
     ColoHeld *held = QTAILQ_FIRST(&s->released);
     struct iovec iov = { .iov_base = held->data, .iov_len = held->len };
+    bool refused;
 
     QTAILQ_REMOVE(&s->released, held, in_order);
-    QTAILQ_INSERT_TAIL(sent, held, in_order);
+    colo_held_list_move(sent, &s->refused);
     qemu_netfilter_pass_to_next(nf->netdev->peer, 0, &iov, 1, nf);
+    refused = colo_epoch_get() && nf->netdev->receive_disabled;
+    QTAILQ_INSERT_TAIL(refused ? &s->refused : sent, held, in_order);
 }
 
 /* @all: whether they may leave or not.  False: some have to wait. */
@@ -112,6 +112,24 @@ static void pass_on(void *opaque)
     if (pass_some(s, false)) {
         colo_ready_cancel(&s->ready);
     } else {
+        colo_ready_await(&s->ready, NULL, may_leave, pass_on, s);
+    }
+}
+
+/*
+ * The guest stops.  What the netdev has not taken the net layer drops when it hears
+ * of this, after us (it was there first), and it was compared: nobody sends it again.
+ */
+static void vm_changed(void *opaque, bool running, RunState state)
+{
+    FilterCompare *s = opaque;
+    NetClientState *netdev = NETFILTER(s)->netdev;
+    ColoHeld *held = QTAILQ_FIRST(&s->refused);
+
+    if (!running && held && netdev->receive_disabled) {
+        qemu_purge_queued_packets(netdev->peer);
+        QTAILQ_REMOVE(&s->refused, held, in_order);
+        QTAILQ_INSERT_HEAD(&s->released, held, in_order);
         colo_ready_await(&s->ready, NULL, may_leave, pass_on, s);
     }
 }
@@ -175,6 +193,7 @@ static void filter_compare_status_changed(NetFilterState *nf, Error **errp)
         colo_comparer_event(&s->comparer, COLO_EVENT_FAILOVER);
         /* What the guest sends from now on must not come before it */
         pass_some(s, true);
+        colo_comparer_done(&s->comparer, &s->refused);
     }
 }
 
@@ -219,7 +238,9 @@ static void filter_compare_setup(NetFilterState *nf, Error **errp)
     if (!colo_comparer_start(&s->comparer, name, NULL, errp)) {
         qemu_bh_delete(s->kick);
         s->kick = NULL;
+        return;
     }
+    s->vm_change = qemu_add_vm_change_state_handler(vm_changed, s);
 }
 
 static void filter_compare_cleanup(NetFilterState *nf)
@@ -230,39 +251,15 @@ static void filter_compare_cleanup(NetFilterState *nf)
     if (!s->kick) {
         return;
     }
+    qemu_del_vm_change_state_handler(s->vm_change);
     colo_comparer_event(&s->comparer, COLO_EVENT_FAILOVER);
     colo_ready_cancel(&s->ready);
     pass_some(s, true);
+    colo_comparer_done(&s->comparer, &s->refused);
     colo_comparer_stop(&s->comparer, NULL);
     colo_ready_cancel(&s->ready);
     qemu_bh_delete(s->kick);
     s->kick = NULL;
-}
-
-/* Say what to do about what all filters refuse */
-static void filter_compare_complete(UserCreatable *uc, Error **errp)
-{
-    NetFilterState *nf = NETFILTER(uc);
-    NetClientState *ncs[MAX_QUEUE_NUM];
-    int queues = 0;
-
-    if (nf->netdev_id) {
-        queues = qemu_find_net_clients_except(nf->netdev_id, ncs,
-                                              NET_CLIENT_DRIVER_NIC,
-                                              MAX_QUEUE_NUM);
-    }
-    if (queues > 1) {
-        error_setg(errp, "netdev '%s' has %d queues; COLO compares packets of "
-                   "one: leave queues= out of -netdev, and mq=on out of the "
-                   "network device", nf->netdev_id, queues);
-        return;
-    }
-    if (queues == 1 && get_vhost_net(ncs[0])) {
-        error_setg(errp, "netdev '%s' uses vhost, where packets do not pass "
-                   "through QEMU: add vhost=off to -netdev", nf->netdev_id);
-        return;
-    }
-    FILTER_COMPARE_GET_CLASS(uc)->parent_complete(uc, errp);
 }
 
 /* QOM */
@@ -295,6 +292,7 @@ static void filter_compare_init(Object *obj)
     FilterCompare *s = FILTER_COMPARE(obj);
 
     QTAILQ_INIT(&s->released);
+    QTAILQ_INIT(&s->refused);
     s->comparer.deliver = deliver;
     s->comparer.opaque = s;
     colo_comparer_init(&s->comparer, obj);
@@ -316,10 +314,8 @@ static void filter_compare_finalize(Object *obj)
 static void filter_compare_class_init(ObjectClass *oc, void *data)
 {
     NetFilterClass *nfc = NETFILTER_CLASS(oc);
-    UserCreatableClass *ucc = USER_CREATABLE_CLASS(oc);
 
-    FILTER_COMPARE_CLASS(oc)->parent_complete = ucc->complete;
-    ucc->complete = filter_compare_complete;
+    colo_filter_check_netdev(oc);
     nfc->setup = filter_compare_setup;
     nfc->receive_iov = filter_compare_receive;
     nfc->handle_event = filter_compare_handle_event;
@@ -338,7 +334,6 @@ static const TypeInfo filter_compare_info = {
     .name = TYPE_FILTER_COMPARE,
     .parent = TYPE_NETFILTER,
     .instance_size = sizeof(FilterCompare),
-    .class_size = sizeof(FilterCompareClass),
     .instance_init = filter_compare_init,
     .instance_finalize = filter_compare_finalize,
     .class_init = filter_compare_class_init,

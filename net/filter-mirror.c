@@ -102,6 +102,8 @@ static void mirror_opened(void *opaque)
     if (epoch) {
         colo_out_send_marker(&s->out, epoch);
     }
+    /* What was on its way through the old connection is lost, too */
+    s->missing = s->missing || s->out.stats.connections > 1;
     if (s->missing) {
         mirror_request(s);
     }
@@ -215,6 +217,7 @@ static void mirror_vm_change(void *opaque, bool running, RunState state)
     NetClientState *nic = NETFILTER(s)->netdev->peer;
 
     if (!running && s->refused && nic && nic->receive_disabled) {
+        qemu_purge_queued_packets(NETFILTER(s)->netdev);
         QSIMPLEQ_INSERT_HEAD(&s->waiting, s->refused, next);
         s->waiting_bytes += s->refused->size;
         s->refused = NULL;
@@ -293,8 +296,11 @@ static void mirror_handle_event(NetFilterState *nf, int event, Error **errp)
 
 static void mirror_status_changed(NetFilterState *nf, Error **errp)
 {
+    FilterMirror *s = FILTER_MIRROR(nf);
+
     if (!nf->on) {
-        mirror_pass_all(FILTER_MIRROR(nf));
+        mirror_pass_all(s);
+        g_clear_pointer(&s->refused, g_free);
     }
 }
 
@@ -378,6 +384,7 @@ static void mirror_class_init(ObjectClass *oc, void *data)
 {
     NetFilterClass *nfc = NETFILTER_CLASS(oc);
 
+    colo_filter_check_netdev(oc);
     nfc->setup = mirror_setup;
     nfc->cleanup = mirror_cleanup;
     nfc->receive_iov = mirror_receive;

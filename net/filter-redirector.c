@@ -14,7 +14,9 @@
  * packet must find the guest in that epoch (colo-gate.h).
  *
  * At a failover the filter goes off: what the guest sends passes, and what a
- * lost peer may still have to say to the guest is dropped.
+ * lost peer may still have to say to the guest is dropped.  What waits for outdev
+ * still goes there on the primary, on the way that it was meant to take; on the
+ * secondary it has been said by the primary, or will be by this guest.
  *
  * All of it runs under the BQL: packets in the main loop or a vCPU thread,
  * events of the chardevs in the main loop, those of COLO in its thread.
@@ -35,6 +37,7 @@
 #include "colo-epoch.h"
 #include "colo-filter.h"
 #include "colo-gate.h"
+#include "colo-ready.h"
 
 #define TYPE_FILTER_REDIRECTOR "filter-redirector"
 OBJECT_DECLARE_SIMPLE_TYPE(FilterRedirector, FILTER_REDIRECTOR)
@@ -49,6 +52,10 @@ struct FilterRedirector {
     ColoOut out;
     ColoGate gate;          /* for what goes to the guest */
     bool given_up;          /* indev's peer, by a failover */
+    GByteArray *refused;    /* what the net layer keeps for the netdev, or NULL */
+    bool again;             /* it does so no more: @refused has to be passed on */
+    ColoReady ready;        /* waits as long as that cannot be */
+    VMChangeStateEntry *vm_change;
     ColoVnetHdrCheck vnet_hdr_check;
 };
 
@@ -108,7 +115,7 @@ static bool redirector_in_ready(void *opaque)
     FilterRedirector *s = opaque;
 
     if (!towards_guest(s)) {
-        return netdev_takes(s);
+        return netdev_takes(s) && !s->again;
     }
     if (s->given_up) {
         return true;
@@ -122,6 +129,53 @@ static bool redirector_in_ready(void *opaque)
         return guest_takes(s);
     }
     g_assert_not_reached();
+}
+
+/* A netdev may say that it takes packets, and then have no room for this one. */
+static void pass_to_netdev(FilterRedirector *s, const uint8_t *data, size_t len)
+{
+    NetFilterState *nf = NETFILTER(s);
+    struct iovec iov = { .iov_base = (void *)data, .iov_len = len };
+
+    g_clear_pointer(&s->refused, g_byte_array_unref);
+    qemu_netfilter_pass_to_next(nf->netdev->peer, 0, &iov, 1, nf);
+    if (colo_epoch_get() && nf->netdev->receive_disabled) {
+        s->refused = g_byte_array_new();
+        g_byte_array_append(s->refused, data, len);
+    }
+}
+
+static bool redirector_netdev_takes(void *opaque)
+{
+    return netdev_takes(opaque);
+}
+
+static void redirector_pass_again(void *opaque)
+{
+    FilterRedirector *s = opaque;
+    g_autoptr(GByteArray) frame = g_steal_pointer(&s->refused);
+
+    colo_ready_cancel(&s->ready);
+    s->again = false;
+    pass_to_netdev(s, frame->data, frame->len);
+    colo_in_resume(&s->in);
+}
+
+/*
+ * The guest stops.  What the netdev has not taken the net layer drops when it hears
+ * of this, after us (it was there first), and it was compared: nobody sends it again.
+ */
+static void redirector_vm_change(void *opaque, bool running, RunState state)
+{
+    FilterRedirector *s = opaque;
+    NetFilterState *nf = NETFILTER(s);
+
+    if (!running && s->refused && !s->again && nf->netdev->receive_disabled) {
+        qemu_purge_queued_packets(nf->netdev->peer);
+        s->again = true;
+        colo_ready_await(&s->ready, NULL, redirector_netdev_takes,
+                         redirector_pass_again, s);
+    }
 }
 
 static void redirector_in_receive(void *opaque, ColoFrameType type,
@@ -147,7 +201,7 @@ static void redirector_in_receive(void *opaque, ColoFrameType type,
         qemu_netfilter_pass_to_next(nf->netdev, 0, &iov, 1, nf);
     }
     if (towards_netdev(s)) {
-        qemu_netfilter_pass_to_next(nf->netdev->peer, 0, &iov, 1, nf);
+        pass_to_netdev(s, frame->data, frame->len);
     }
 }
 
@@ -163,6 +217,18 @@ static void redirector_out_opened(void *opaque)
     }
 }
 
+/* QEMU's own, which has no virtio-net header: the others do not expect that */
+static void send_raw(FilterRedirector *s, const struct iovec *iov, int iovcnt)
+{
+    uint32_t vnet_hdr_len = NETFILTER(s)->netdev->vnet_hdr_len;
+    size_t size = iov_size(iov, iovcnt);
+    g_autofree uint8_t *frame = g_malloc0(vnet_hdr_len + size);
+    struct iovec whole = { .iov_base = frame, .iov_len = vnet_hdr_len + size };
+
+    iov_to_buf(iov, iovcnt, 0, frame + vnet_hdr_len, size);
+    colo_out_send(&s->out, &whole, 1, vnet_hdr_len);
+}
+
 static ssize_t redirector_receive(NetFilterState *nf, NetClientState *sender,
                                   unsigned flags, const struct iovec *iov,
                                   int iovcnt, NetPacketSent *sent_cb)
@@ -172,7 +238,11 @@ static ssize_t redirector_receive(NetFilterState *nf, NetClientState *sender,
     if (!s->outdev) {
         return 0;
     }
-    colo_out_send(&s->out, iov, iovcnt, nf->netdev->vnet_hdr_len);
+    if (flags & QEMU_NET_PACKET_FLAG_RAW) {
+        send_raw(s, iov, iovcnt);
+    } else {
+        colo_out_send(&s->out, iov, iovcnt, nf->netdev->vnet_hdr_len);
+    }
     /* Taken, one way or the other: what is dropped must not pass, either */
     return iov_size(iov, iovcnt);
 }
@@ -203,7 +273,7 @@ static void redirector_failover(FilterRedirector *s, Error **errp)
         s->given_up = true;
         colo_in_resume(&s->in);
     }
-    if (s->outdev) {
+    if (s->outdev && !migration_in_colo_state()) {
         colo_out_discard(&s->out);
     }
     object_property_set_str(OBJECT(s), "status", "off", errp);
@@ -260,8 +330,9 @@ static void redirector_setup(NetFilterState *nf, Error **errp)
         !colo_out_init(&s->out, name, s->outdev, s->vnet_hdr, errp)) {
         return;
     }
-    if (s->indev) {
-        colo_in_init(&s->in, name, s->indev, s->vnet_hdr, errp);
+    if (s->indev &&
+        colo_in_init(&s->in, name, s->indev, s->vnet_hdr, errp)) {
+        s->vm_change = qemu_add_vm_change_state_handler(redirector_vm_change, s);
     }
 }
 
@@ -270,6 +341,11 @@ static void redirector_cleanup(NetFilterState *nf)
     FilterRedirector *s = FILTER_REDIRECTOR(nf);
 
     colo_vnet_hdr_check_end(&s->vnet_hdr_check);
+    g_clear_pointer(&s->vm_change, qemu_del_vm_change_state_handler);
+    if (s->again) {
+        redirector_pass_again(s);
+    }
+    g_clear_pointer(&s->refused, g_byte_array_unref);
     colo_in_destroy(&s->in);
     colo_out_destroy(&s->out);
 }
@@ -330,6 +406,7 @@ static void redirector_class_init(ObjectClass *oc, void *data)
 {
     NetFilterClass *nfc = NETFILTER_CLASS(oc);
 
+    colo_filter_check_netdev(oc);
     nfc->setup = redirector_setup;
     nfc->cleanup = redirector_cleanup;
     nfc->receive_iov = redirector_receive;

@@ -404,6 +404,7 @@ static void rewriter_class_init(ObjectClass *oc, void *data)
 {
     NetFilterClass *nfc = NETFILTER_CLASS(oc);
 
+    colo_filter_check_netdev(oc);
     nfc->setup = rewriter_setup;
     nfc->cleanup = rewriter_cleanup;
     nfc->receive_iov = rewriter_receive;

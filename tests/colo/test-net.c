@@ -14,15 +14,20 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
+#include "bench-client.h"
 #include "bench-guest.h"
 #include "net-flows.h"
 #include "net-wire.h"
+#include "sandbox.h"
 #include "system.h"
 
 #define STR_(x) #x
 #define STR(x) STR_(x)
 
 #define PER_MILLE 10
+#define BULK_PER_MILLE 1
+#define BULK_BYTES (32 * 1024 * 1024)
+#define BULK_MS (60 * 1000)
 #define DWELL_S 3.0
 /* Items of each flow that show that it lives: a second's worth */
 #define ALIVE 20
@@ -70,10 +75,30 @@ static bool join(Life *life, Error **errp)
            dwell(life, "protected", errp);
 }
 
+static bool bulk(Life *life, bool upload, Error **errp)
+{
+    BenchTransfer transfer = {
+        .address = SANDBOX_GUEST_IP4, .bytes = BULK_BYTES, .upload = upload,
+    };
+
+    if (!bench_guest_work(life->guest, bench_client_transfer, &transfer, BULK_MS,
+                          errp)) {
+        return false;
+    }
+    printf("# %s %d MiB: %.1f MB/s\n", upload ? "to the guest" : "from the guest",
+           BULK_BYTES >> 20, transfer.mb_per_s);
+    return true;
+}
+
 static bool disturb(Life *life, Error **errp)
 {
     NetWireStats stats;
 
+    net_wire_disturb(life->wire, BULK_PER_MILLE);
+    if (!bulk(life, false, errp) || !bulk(life, true, errp) ||
+        !alive(life, "much on a bad wire", errp)) {
+        return false;
+    }
     net_wire_disturb(life->wire, PER_MILLE);
     if (!dwell(life, "bad wire", errp) ||
         !die(life, BENCH_PRIMARY, "bad wire, primary killed", errp)) {

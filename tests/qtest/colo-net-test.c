@@ -275,6 +275,30 @@ static void test_nonsense(void)
     net_end(&net);
 }
 
+/*
+ * The peer is gone before its nonsense was read.  QEMU may notice the one first or
+ * the other; where it is the end, the chardev is closing already.
+ */
+static void test_nonsense_and_end(gconstpointer chardev)
+{
+    enum { TIMES = 200 };
+    Net net;
+    g_autofree char *filter = g_strdup_printf("f-%s", (const char *)chardev);
+    g_autofree char *path = NULL;
+
+    net_start(&net);
+    path = g_build_filename(net.dir, chardev, NULL);
+    for (int i = 0; i < TIMES; i++) {
+        int fd = unix_connect(path, &error_abort);
+
+        send_bytes(fd, nonsense[0].bytes, nonsense[0].size);
+        close(fd);
+        stat_wait(&net, filter, "in-connections", i + 1);
+    }
+    stat_wait(&net, filter, "in-errors", TIMES);
+    net_end(&net);
+}
+
 static void test_reconnect(void)
 {
     Net net;
@@ -510,16 +534,48 @@ static void test_refused(void)
     net_end(&net);
 }
 
+/* COLO does not begin on a chain whose parts speak differently. */
+static void test_unequal(void)
+{
+    Net net;
+    QDict *answer;
+    const char *desc;
+
+    net_start(&net);
+    qtest_qmp_assert_success(net.qts, "{'execute': 'object-del', 'arguments': "
+                             "{'id': 'f-out'}}");
+    qtest_qmp_assert_success(net.qts, "{'execute': 'object-add', 'arguments': "
+                             "{'qom-type': 'filter-redirector', 'id': 'f-out', "
+                             "'netdev': 'wire', 'queue': 'rx', 'outdev': 'out', "
+                             "'vnet_hdr_support': true}}");
+    qtest_qmp_assert_success(net.qts,
+        "{'execute': 'migrate-set-capabilities', 'arguments': {'capabilities': "
+        "[{'capability': 'x-colo', 'state': true}]}}");
+    answer = qtest_qmp(net.qts, "{'execute': 'migrate', 'arguments': "
+                       "{'uri': 'tcp:127.0.0.1:1'}}");
+    g_assert(qdict_haskey(answer, "error"));
+    desc = qdict_get_str(qdict_get_qdict(answer, "error"), "desc");
+    g_assert_nonnull(strstr(desc, "only one has vnet_hdr_support"));
+    g_assert_nonnull(strstr(desc, "give vnet_hdr_support=on to all"));
+    qobject_unref(answer);
+    net_end(&net);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     qtest_add_func("/colo-net/ways", test_ways);
     qtest_add_func("/colo-net/nonsense", test_nonsense);
+    qtest_add_data_func("/colo-net/nonsense-and-end/guest", "in",
+                        test_nonsense_and_end);
+    qtest_add_data_func("/colo-net/nonsense-and-end/netdev", "guest",
+                        test_nonsense_and_end);
     qtest_add_func("/colo-net/reconnect", test_reconnect);
     qtest_add_func("/colo-net/no-leak", test_no_leak);
     qtest_add_func("/colo-net/not-reading", test_not_reading);
     qtest_add_func("/colo-net/delete-while-full", test_delete_while_full);
     qtest_add_func("/colo-net/marker", test_marker);
     qtest_add_func("/colo-net/refused", test_refused);
+    qtest_add_func("/colo-net/unequal", test_unequal);
     return g_test_run();
 }

@@ -389,6 +389,20 @@ static const struct {
       "P ${T} A seq=1 ack=150 win=110 => 4\n"
       "P ${T} A seq=1 ack=160 win=90\n"
       "S ${T} A seq=1 ack=170 win=10 => 5" },
+    { "tcp/repeated-ack-with-a-cut-window",
+      OPEN
+      "S ${T} A seq=1 ack=150 win=20\n"
+      "P ${T} A seq=1 ack=150 win=90 => 2~20@1\n"
+      "# answers to probes, or something is missing\n"
+      "P ${T} A seq=1 ack=150 win=90 => 3~20@1\n"
+      "P ${T} A seq=1 ack=150 win=80 => 4~20@1\n"
+      "# an open window is told when S has it, too\n"
+      "P ${T} A seq=1 ack=150 win=90\n"
+      "P ${T} A seq=1 ack=150 win=90 => 6~20@1\n"
+      "S ${T} A seq=1 ack=150 win=70 => 6~70@1\n"
+      "P ${T} A seq=1 ack=150 win=90 => 7~70@1\n"
+      "S ${T} A seq=1 ack=150 win=90 => 7\n"
+      "P ${T} A seq=1 ack=150 win=90 => 8" },
     { "tcp/window-behind-data",
       OPEN
       "S ${T} A seq=1 ack=150 win=20 len=10\n"
@@ -523,6 +537,13 @@ static const struct {
       "checkpoint 0\n"
       "P ${U} len=1\n"
       "P ${T} A seq=1 ack=1 len=10" },
+    { "checkpoint/what-the-secondary-had-acknowledged-is-gone",
+      "S ${T} A seq=1 ack=10\n"
+      "P ${T} A seq=1 ack=4 => 1\n"
+      "checkpoint 0\n"
+      "P ${T} A seq=1 ack=10\n"
+      "S ${T} A seq=1 ack=4 => 2^4\n"
+      "S ${T} A seq=1 ack=10 => 2" },
     { "epoch/late-secondary-is-not-compared",
       "checkpoint 1\n"
       "marker 1\n"
@@ -733,6 +754,62 @@ static void test_flood(void)
     run_free(run);
 }
 
+/* Early frames for which there is no room: what follows tells of it. */
+static void test_early_lost(void)
+{
+    Run *run = run_new();
+
+    event(run, "checkpoint 1");
+    event(run, "marker 2");
+    for (int i = 0; i < 5000; i++) {
+        event(run, "S ${U} len=1");
+    }
+    g_assert_cmpuint(colo_core_stats(run->core)->secondary_dropped, >, 0);
+    g_assert_cmpstr(run->effects->str, ==, "");
+    event(run, "checkpoint 2");
+    g_assert_cmpstr(run->effects->str, ==, " want-full");
+    g_string_truncate(run->effects, 0);
+    event(run, "checkpoint 3");
+    g_assert_cmpstr(run->effects->str, ==, "");
+    run_free(run);
+}
+
+/* Fragments of one datagram: P's in one order, S's in any */
+static void test_fragments(void)
+{
+    static const char *const fragments[2][3] = {
+        { "ip4 10.0.0.1 > 10.0.0.2 frag=0+ udp 53 > 999 len=32",
+          "ip4 10.0.0.1 > 10.0.0.2 frag=40+ proto=17 len=32",
+          "ip4 10.0.0.1 > 10.0.0.2 frag=72 proto=17 len=9" },
+        { "ip6 fe80::1 > fe80::2 frag=0+ udp 53 > 999 len=32",
+          "ip6 fe80::1 > fe80::2 frag=40+ proto=17 len=32",
+          "ip6 fe80::1 > fe80::2 frag=72 proto=17 len=9" },
+    };
+    static const uint8_t orders[6][3] = {
+        { 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 }, { 1, 2, 0 }, { 2, 0, 1 }, { 2, 1, 0 },
+    };
+
+    for (int i = 0; i < 2 * 6 * 6; i++) {
+        const char *const *fragment = fragments[i % 2];
+        const uint8_t *p = orders[i / 2 % 6], *s = orders[i / 12];
+        Run *run = run_new();
+
+        for (int k = 0; k < 3; k++) {
+            g_autofree char *text = g_strdup_printf("P %s", fragment[p[k]]);
+
+            event(run, text);
+        }
+        g_assert_cmpstr(run->effects->str, ==, "");
+        for (int k = 0; k < 3; k++) {
+            g_autofree char *text = g_strdup_printf("S %s", fragment[s[k]]);
+
+            event(run, text);
+        }
+        g_assert_cmpstr(run->effects->str, ==, " 1 2 3");
+        run_free(run);
+    }
+}
+
 /* Flows that have been quiet give their memory back */
 static void test_idle(void)
 {
@@ -748,6 +825,75 @@ static void test_idle(void)
     run_free(run);
 }
 
+/* One connection, in which a server says @len bytes and closes */
+static void short_connection(Run *run, unsigned i, unsigned len)
+{
+    g_autofree char *flow = g_strdup_printf(
+        "ip4 10.0.0.1 > 10.%u.%u.2 tcp 80 > 999", i / 256, i % 256);
+    g_autofree char *syn = g_strdup_printf("X %s SA seq=0 ack=1", flow);
+    g_autofree char *data = g_strdup_printf("X %s PA seq=1 ack=1 len=%u", flow,
+                                            len);
+    g_autofree char *fin = g_strdup_printf("X %s FA seq=%u ack=1", flow,
+                                           1 + len);
+    char *const frames[] = { syn, data, fin };
+
+    for (int k = 0; k < ARRAY_SIZE(frames); k++) {
+        frames[k][0] = 'S';
+        event(run, frames[k]);
+        frames[k][0] = 'P';
+        event(run, frames[k]);
+    }
+}
+
+/*
+ * A busy server: connections come and go, and take far more memory together than
+ * there is, if none gives back what it took.  No checkpoint helps.
+ */
+static void test_short_connections(void)
+{
+    enum { COUNT = 6000, LEN = 10 * 1024 };
+    Run *run = run_new();
+    const ColoCoreStats *stats = colo_core_stats(run->core);
+
+    QEMU_BUILD_BUG_ON((uint64_t)COUNT * LEN < 0.9 * COLO_CORE_MAX_STREAM_BYTES);
+    for (unsigned i = 0; i < COUNT; i++) {
+        short_connection(run, i, LEN);
+        event(run, "wait 1");
+    }
+    g_assert_null(strstr(run->effects->str, "want"));
+    g_assert_cmpuint(stats->matches, ==, 3 * COUNT);
+    g_assert_cmpuint(stats->mismatches[COLO_REASON_FULL], ==, 0);
+    run_free(run);
+}
+
+/* S runs ahead in many connections until there is no room: that must be said. */
+static void test_streams_in_use(void)
+{
+    enum { LEN = 32 * 1024 };
+    Run *run = run_new();
+    const ColoCoreStats *stats = colo_core_stats(run->core);
+    unsigned i;
+
+    for (i = 0; !stats->mismatches[COLO_REASON_FULL]; i++) {
+        g_autofree char *text = g_strdup_printf(
+            "S ip4 10.0.0.1 > 10.%u.%u.2 tcp 80 > 999 A seq=1 ack=1 len=%u",
+            i / 256, i % 256, LEN);
+
+        g_assert_cmpuint(i, <=, COLO_CORE_MAX_STREAM_BYTES / LEN);
+        event(run, text);
+    }
+    g_assert_cmpstr(run->effects->str, ==, " want-full");
+    g_assert_cmpuint(i, >=, COLO_CORE_MAX_STREAM_BYTES / LEN / 2);
+    /* None was forgotten */
+    event(run, "P ip4 10.0.0.1 > 10.0.0.2 tcp 80 > 999 A seq=1 ack=1 len=32768");
+    g_assert_cmpuint(stats->matches, ==, 1);
+    /* The checkpoint frees it all */
+    event(run, "checkpoint 0");
+    short_connection(run, 7777, LEN);
+    g_assert_cmpuint(stats->matches, ==, 4);
+    run_free(run);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -760,6 +906,10 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/core/pressed", test_pressed);
     g_test_add_func("/colo/core/many-flows", test_many_flows);
     g_test_add_func("/colo/core/flood", test_flood);
+    g_test_add_func("/colo/core/short-connections", test_short_connections);
+    g_test_add_func("/colo/core/streams-in-use", test_streams_in_use);
+    g_test_add_func("/colo/core/early-lost", test_early_lost);
+    g_test_add_func("/colo/core/fragments-in-any-order", test_fragments);
     g_test_add_func("/colo/core/idle", test_idle);
     return g_test_run();
 }

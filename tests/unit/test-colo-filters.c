@@ -18,14 +18,17 @@
 #include "qemu/config-file.h"
 #include "qemu/sockets.h"
 #include "qom/object.h"
+#include "qom/object_interfaces.h"
 #include "chardev/char.h"
 #include "hw/qdev-core.h"
 #include "migration/colo.h"
 #include "net/colo-epoch.h"
+#include "net/colo-filter-check.h"
 #include "net/colo-frame.h"
 #include "net/colo-request.h"
 #include "net/filter.h"
 #include "net/net.h"
+#include "net/vhost_net.h"
 #include "sysemu/runstate.h"
 #include "sysemu/sysemu.h"
 
@@ -35,26 +38,36 @@ static NetClientState netdev, nic;
 
 /* What the filter did to its surroundings */
 static GString *passed;         /* frames, and to whom */
-static int purges;
+static int purges;              /* of what waits for the guest */
+static int netdev_purges;
 static int requests;
+static bool primary;
 static bool running;
 static RunState run_state;
 static bool nic_full;
 static bool netdev_full;
 static const char *nic_refuses; /* the frame that fills it, and is not taken */
+static const char *netdev_refuses;
 static VMChangeStateHandler *vm_change;
 static void *vm_change_opaque;
 
 /* QEMU's parts which are played here */
 
+static bool is_frame(const struct iovec *iov, const char *text)
+{
+    return text && iov->iov_len == strlen(text) &&
+           !memcmp(iov->iov_base, text, iov->iov_len);
+}
+
 ssize_t qemu_netfilter_pass_to_next(NetClientState *sender, unsigned flags,
                                     const struct iovec *iov, int iovcnt,
                                     void *opaque)
 {
-    if (sender == &netdev && nic_refuses &&
-        iov->iov_len == strlen(nic_refuses) &&
-        !memcmp(iov->iov_base, nic_refuses, iov->iov_len)) {
+    if (sender == &netdev && is_frame(iov, nic_refuses)) {
         nic_full = nic.receive_disabled = true;
+    }
+    if (sender == &nic && is_frame(iov, netdev_refuses)) {
+        netdev_full = netdev.receive_disabled = true;
     }
     g_string_append_printf(passed, "%s:%.*s ",
                            sender == &netdev ? "guest" : "netdev",
@@ -64,8 +77,13 @@ ssize_t qemu_netfilter_pass_to_next(NetClientState *sender, unsigned flags,
 
 void qemu_purge_queued_packets(NetClientState *nc)
 {
-    g_assert(nc == &netdev);
-    purges++;
+    g_assert(nc == &netdev || nc == &nic);
+    *(nc == &netdev ? &purges : &netdev_purges) += 1;
+}
+
+bool migration_in_colo_state(void)
+{
+    return primary;
 }
 
 bool colo_checkpoint_request(void)
@@ -118,6 +136,28 @@ void qemu_remove_machine_init_done_notifier(Notifier *notify)
     g_assert_not_reached();
 }
 
+static int queues;
+static bool vhost;
+static int completed;
+
+int qemu_find_net_clients_except(const char *id, NetClientState **ncs,
+                                 NetClientDriver type, int max)
+{
+    ncs[0] = &netdev;
+    return queues;
+}
+
+VHostNetState *get_vhost_net(NetClientState *nc)
+{
+    g_assert(nc == &netdev);
+    return vhost ? (VHostNetState *)&vhost : NULL;
+}
+
+static void netfilter_complete(UserCreatable *uc, Error **errp)
+{
+    completed++;
+}
+
 static void netfilter_set_status(Object *obj, const char *value, Error **errp)
 {
     NetFilterState *nf = NETFILTER(obj);
@@ -131,6 +171,7 @@ static void netfilter_set_status(Object *obj, const char *value, Error **errp)
 static void netfilter_class_init(ObjectClass *oc, void *data)
 {
     object_class_property_add_str(oc, "status", NULL, netfilter_set_status);
+    USER_CREATABLE_CLASS(oc)->complete = netfilter_complete;
 }
 
 static const TypeInfo netfilter = {
@@ -140,6 +181,35 @@ static const TypeInfo netfilter = {
     .instance_size = sizeof(NetFilterState),
     .class_size = sizeof(NetFilterClass),
     .class_init = netfilter_class_init,
+    .interfaces = (InterfaceInfo[]) {
+        { TYPE_USER_CREATABLE },
+        { }
+    },
+};
+
+/* colo-compare and others, as far as their vnet_hdr_support goes */
+
+typedef struct Other {
+    Object parent;
+    bool vnet_hdr;
+} Other;
+
+static bool other_get_vnet_hdr(Object *obj, Error **errp)
+{
+    return ((Other *)obj)->vnet_hdr;
+}
+
+static void other_class_init(ObjectClass *oc, void *data)
+{
+    object_class_property_add_bool(oc, "vnet_hdr_support", other_get_vnet_hdr,
+                                   NULL);
+}
+
+static const TypeInfo colo_compare = {
+    .name = "colo-compare",
+    .parent = TYPE_OBJECT,
+    .instance_size = sizeof(Other),
+    .class_init = other_class_init,
 };
 
 /* The filter under test, and its peer */
@@ -160,10 +230,12 @@ static void filter_new(const char *type, const char *property,
 
     passed = g_string_new("");
     written = g_string_new("");
-    purges = requests = 0;
+    purges = netdev_purges = requests = 0;
     running = true;
-    nic_full = nic.receive_disabled = netdev_full = false;
-    nic_refuses = NULL;
+    primary = false;
+    nic_full = nic.receive_disabled = false;
+    netdev_full = netdev.receive_disabled = false;
+    nic_refuses = netdev_refuses = NULL;
     colo_epoch_set(0);
     colo_frame_reader_init(&reader, false);
     chardev = qemu_chr_new("chr", address, NULL);
@@ -426,7 +498,7 @@ static void stop(void)
 {
     running = false;
     vm_change(vm_change_opaque, false, RUN_STATE_COLO);
-    nic.receive_disabled = false;
+    nic.receive_disabled = netdev.receive_disabled = false;
 }
 
 /* What a full NIC has not taken is of the next epoch. */
@@ -459,6 +531,37 @@ static void test_mirror_refused(void)
     qemu_notify_event();
     expect_passed("guest:d ");
     expect_written("d [3] ");
+    filter_end();
+}
+
+/* Switched off, the filter has no more to do with it. */
+static void test_mirror_refused_off(void)
+{
+    filter_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
+    connect_peer("out-connections");
+    checkpoint(1);
+    nic_refuses = "a";
+    expect_received("a", 1);
+    object_property_set_str(OBJECT(nf), "status", "off", &error_abort);
+    stop();
+    nic_full = false;
+    running = true;
+    qemu_notify_event();
+    expect_passed("guest:a ");
+    g_assert_cmpint(purges, ==, 0);
+    filter_end();
+}
+
+/* What was on its way when the connection broke is lost: S may lack it. */
+static void test_mirror_reconnect(void)
+{
+    filter_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
+    connect_peer("out-connections");
+    g_assert_cmpint(requests, ==, 0);
+    receive("a");
+    expect_written("a ");
+    connect_peer("out-connections");
+    g_assert_cmpint(requests, ==, 1);
     filter_end();
 }
 
@@ -739,6 +842,44 @@ static void test_in_netdev_waits(void)
     filter_end();
 }
 
+/* What the netdev has not taken when the guest stops comes again. */
+static void test_in_netdev_refused(void)
+{
+    in_new(NET_FILTER_DIRECTION_RX);
+    checkpoint(1);
+    netdev_refuses = "b";
+    peer_send("a");
+    peer_send("b");
+    peer_send("c");
+    expect_passed("netdev:a netdev:b ");
+    stop();
+    g_assert_cmpint(netdev_purges, ==, 1);
+    checkpoint(2);
+    netdev_refuses = NULL;
+    netdev_full = false;
+    running = true;
+    qemu_notify_event();
+    expect_passed("netdev:b netdev:c ");
+    /* The netdev may have taken it meanwhile */
+    netdev_refuses = "d";
+    peer_send("d");
+    netdev_full = netdev.receive_disabled = false;
+    stop();
+    checkpoint(3);
+    running = true;
+    qemu_notify_event();
+    peer_send("e");
+    expect_passed("netdev:d netdev:e ");
+    /* Deleted, it leaves nothing behind */
+    netdev_refuses = "f";
+    peer_send("f");
+    stop();
+    g_string_truncate(passed, 0);
+    NETFILTER_GET_CLASS(OBJECT(nf))->cleanup(nf);
+    g_assert_cmpstr(passed->str, ==, "netdev:f ");
+    filter_end();
+}
+
 static void test_in_failover(void)
 {
     in_new(NET_FILTER_DIRECTION_TX);
@@ -758,6 +899,64 @@ static void test_in_failover(void)
     filter_end();
 }
 
+/*
+ * A primary's output on its way to the comparison is its own to send.  A secondary's
+ * has been said by its primary, or is said again.
+ */
+static void test_out_failover(void)
+{
+    enum { FRAMES = 100 };
+    g_autofree char *big = g_strnfill(60000, 'x');
+
+    for (int round = 0; round < 2; round++) {
+        filter_new("filter-redirector", "outdev", NET_FILTER_DIRECTION_RX,
+                   &error_abort);
+        primary = round;
+        connect_peer("out-connections");
+        for (int i = 0; i < FRAMES; i++) {
+            receive(big);
+        }
+        settle();
+        event(COLO_EVENT_FAILOVER);
+        g_assert(!nf->on);
+        wait_for((peer_read(), stat_get("out-queue") == 0), "the queue");
+        if (primary) {
+            g_assert_cmpuint(stat_get("out-frames"), ==, FRAMES);
+        } else {
+            g_assert_cmpuint(stat_get("out-frames"), <, FRAMES / 2);
+        }
+        g_assert_cmpuint(stat_get("out-frames") + stat_get("out-dropped"), ==,
+                         FRAMES);
+        filter_end();
+    }
+}
+
+/* QEMU's own packets are sent without the header that all others have. */
+static void test_out_raw(void)
+{
+    static const uint8_t expected[] = {
+        0, 0, 0, 15, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 'r', 'a', 'w',
+    };
+    struct iovec iov = { .iov_base = (char *)"raw", .iov_len = 3 };
+    uint8_t got[sizeof(expected)];
+
+    filter_new("filter-redirector", "outdev", NET_FILTER_DIRECTION_RX,
+               &error_abort);
+    NETFILTER_GET_CLASS(OBJECT(nf))->cleanup(nf);
+    netdev.vnet_hdr_len = 12;
+    object_property_set_bool(OBJECT(nf), "vnet_hdr_support", true, &error_abort);
+    NETFILTER_GET_CLASS(OBJECT(nf))->setup(nf, &error_abort);
+    connect_peer("out-connections");
+    g_assert_cmpint(NETFILTER_GET_CLASS(OBJECT(nf))->receive_iov(
+                        nf, &nic, QEMU_NET_PACKET_FLAG_RAW, &iov, 1, NULL),
+                    ==, 3);
+    settle();
+    g_assert_cmpint(recv(peer, got, sizeof(got), 0), ==, sizeof(got));
+    g_assert_cmpmem(got, sizeof(got), expected, sizeof(expected));
+    netdev.vnet_hdr_len = 0;
+    filter_end();
+}
+
 static void test_vnet_hdr(void)
 {
     Error *err = NULL;
@@ -768,6 +967,94 @@ static void test_vnet_hdr(void)
     error_free(err);
     filter_end();
     netdev.vnet_hdr_len = 0;
+}
+
+/* All filters refuse what does not work, and say what does. */
+static void test_netdevs(void)
+{
+    static const char *const types[] = { "filter-mirror", "filter-redirector" };
+
+    for (int i = 0; i < ARRAY_SIZE(types); i++) {
+        Object *obj = object_new(types[i]);
+        Error *err = NULL;
+
+        NETFILTER(obj)->netdev_id = (char *)"n0";
+        queues = 2;
+        user_creatable_complete(USER_CREATABLE(obj), &err);
+        g_assert(strstr(error_get_pretty(err), "'n0' has 2 queues"));
+        g_assert(strstr(error_get_pretty(err), "leave queues= out"));
+        error_free(err);
+        err = NULL;
+        queues = 1;
+        vhost = true;
+        user_creatable_complete(USER_CREATABLE(obj), &err);
+        g_assert(strstr(error_get_pretty(err), "'n0' uses vhost"));
+        g_assert(strstr(error_get_pretty(err), "add vhost=off"));
+        error_free(err);
+        g_assert_cmpint(completed, ==, 0);
+        vhost = false;
+        user_creatable_complete(USER_CREATABLE(obj), &error_abort);
+        g_assert_cmpint(completed, ==, 1);
+        completed = 0;
+        object_unref(obj);
+    }
+}
+
+/* Two filters on the netdev, and a colo-compare; what is wrong with them, or NULL */
+static void check_flags(bool headers, bool mirror, bool redirector, bool compare,
+                        const char *wrong)
+{
+    Object *root = object_get_objects_root();
+    Object *m = object_new("filter-mirror"), *r = object_new("filter-redirector");
+    Object *c = object_new("colo-compare");
+    NetFilterState *filters[] = { NETFILTER(m), NETFILTER(r) };
+    Error *err = NULL;
+
+    netdev.vnet_hdr_len = headers ? 12 : 0;
+    QTAILQ_INIT(&netdev.filters);
+    object_property_set_bool(m, "vnet_hdr_support", mirror, &error_abort);
+    object_property_set_bool(r, "vnet_hdr_support", redirector, &error_abort);
+    ((Other *)c)->vnet_hdr = compare;
+    for (int i = 0; i < ARRAY_SIZE(filters); i++) {
+        filters[i]->on = true;
+        filters[i]->netdev = &netdev;
+        QTAILQ_INSERT_TAIL(&netdev.filters, filters[i], next);
+    }
+    object_property_add_child(root, "m0", m);
+    object_property_add_child(root, "r0", r);
+    object_property_add_child(root, "c0", c);
+    g_assert_cmpint(colo_filters_check(&err), ==, !wrong);
+    if (wrong) {
+        g_test_message("%s", error_get_pretty(err));
+        g_assert(strstr(error_get_pretty(err), wrong));
+        g_assert(strstr(error_get_pretty(err), "give vnet_hdr_support=on to"));
+        error_free(err);
+        /* Those that are off do not matter */
+        err = NULL;
+        filters[0]->on = filters[1]->on = false;
+        g_assert_true(colo_filters_check(&err));
+    }
+    object_unparent(m);
+    object_unparent(r);
+    object_unparent(c);
+    object_unref(m);
+    object_unref(r);
+    object_unref(c);
+    netdev.vnet_hdr_len = 0;
+}
+
+static void test_flags(void)
+{
+    check_flags(false, false, false, false, NULL);
+    /* A header of no bytes does no harm */
+    check_flags(false, true, true, true, NULL);
+    check_flags(true, true, true, true, NULL);
+    check_flags(true, false, true, true, "'m0' has no vnet_hdr_support");
+    check_flags(true, true, false, true, "'r0' ");
+    check_flags(false, true, false, false, "only one has vnet_hdr_support");
+    check_flags(false, false, true, true, "only one has vnet_hdr_support");
+    check_flags(true, true, true, false, "'c0' has no vnet_hdr_support");
+    check_flags(false, false, false, true, "'c0' has vnet_hdr_support");
 }
 
 int main(int argc, char **argv)
@@ -782,6 +1069,7 @@ int main(int argc, char **argv)
     socket_init();
     g_test_init(&argc, &argv, NULL);
     type_register_static(&netfilter);
+    type_register_static(&colo_compare);
     module_call_init(MODULE_INIT_QOM);
     qemu_add_opts(&qemu_chardev_opts);
 
@@ -810,8 +1098,15 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/filters/in/unnumbered", test_in_unnumbered);
     g_test_add_func("/colo/filters/in/netdev", test_in_netdev);
     g_test_add_func("/colo/filters/in/netdev-waits", test_in_netdev_waits);
+    g_test_add_func("/colo/filters/in/netdev-refused", test_in_netdev_refused);
     g_test_add_func("/colo/filters/in/failover", test_in_failover);
+    g_test_add_func("/colo/filters/out/failover", test_out_failover);
+    g_test_add_func("/colo/filters/out/raw", test_out_raw);
+    g_test_add_func("/colo/filters/mirror/refused-off", test_mirror_refused_off);
+    g_test_add_func("/colo/filters/mirror/reconnect", test_mirror_reconnect);
     g_test_add_func("/colo/filters/vnet-hdr", test_vnet_hdr);
+    g_test_add_func("/colo/filters/netdevs", test_netdevs);
+    g_test_add_func("/colo/filters/flags", test_flags);
     ret = g_test_run();
     unlink(path);
     rmdir(dir);

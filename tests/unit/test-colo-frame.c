@@ -372,10 +372,40 @@ static void test_discard(void)
     }
 }
 
+/* A reader that is not emptied says in time that no more may come. */
+static void test_has_room(void)
+{
+    static const uint8_t frames[] = { 0, 0, 0, 1, 'a', 0, 0, 0, 1, 'b' };
+    ColoFrameReader r;
+    ColoFrame frame;
+    unsigned held = 0;
+
+    colo_frame_reader_init(&r, false);
+    while (colo_frame_reader_has_room(&r)) {
+        size_t size;
+        uint8_t *space = colo_frame_reader_space(&r, &size);
+
+        g_assert_cmpuint(size, >=, COLO_FRAME_READ_MIN);
+        memcpy(space, frames, sizeof(frames));
+        colo_frame_reader_fill(&r, sizeof(frames));
+        /* One goes for each two that come */
+        g_assert_cmpint(colo_frame_reader_next(&r, &frame), ==, COLO_FRAME_DATA);
+        held++;
+    }
+    g_assert_cmpuint(held * 5, >, COLO_FRAME_LEN_MAX);
+    while (colo_frame_reader_next(&r, &frame) == COLO_FRAME_DATA) {
+        held--;
+    }
+    g_assert_cmpuint(held, ==, 0);
+    g_assert_true(colo_frame_reader_has_room(&r));
+    colo_frame_reader_destroy(&r);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/colo/frame/read", test_read);
+    g_test_add_func("/colo/frame/has-room", test_has_room);
     g_test_add_func("/colo/frame/round-trip", test_round_trip_plain);
     g_test_add_func("/colo/frame/round-trip-vnet-hdr", test_round_trip_vnet_hdr);
     g_test_add_func("/colo/frame/full", test_full);
