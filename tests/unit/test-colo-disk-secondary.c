@@ -219,6 +219,39 @@ static void test_merge_fua(const void *opaque)
     sec_close();
 }
 
+/* Some guests send requests without data, in whatever stage the node is */
+static void put_nothing(void)
+{
+    g_assert_cmpint(sec_put(sec_guest, 0, 0, 0), ==, 0);
+    g_assert_cmpint(sec_put(sec_guest, SEC_CLUSTER, 0, 0), ==, 0);
+    g_assert_cmpint(sec_put(sec_guest, SEC_SIZE, 0, 0), ==, 0);
+    g_assert_cmpint(blk_pwrite_zeroes(sec_guest, 512, 0, 0), ==, 0);
+    g_assert_cmpint(blk_pdiscard(sec_guest, 512, 0), ==, 0);
+    sec_sees(sec_guest, 512, 0, 0);
+}
+
+static void test_no_data(const void *opaque)
+{
+    uint8_t nothing;
+
+    open_slow_merge(GPOINTER_TO_INT(opaque));
+    put_nothing();
+    g_assert_cmpint(sec_put(sec_host, 0, 0, 0), ==, 0);
+    replication_stop_all(true, &error_abort);
+    g_assert_cmpint(sec_stats().stage, ==, REPLICATION_STAGE_MERGING);
+    put_nothing();
+    fault_set("parent", FAULT_WRITE, EIO);
+    g_assert_cmpint(blk_flush(sec_guest), ==, -EIO);
+    g_assert_cmpint(sec_stats().stage, ==, REPLICATION_STAGE_STUCK);
+    put_nothing();
+    fault_set("parent", FAULT_WRITE, 0);
+    g_assert_cmpint(blk_pwrite(sec_guest, 0, 0, &nothing, BDRV_REQ_FUA), ==, 0);
+    g_assert_cmpint(sec_stats().stage, ==, REPLICATION_STAGE_DONE);
+    put_nothing();
+    sec_on_disk(0, SEC_SIZE, 0x22);
+    sec_close();
+}
+
 /*
  * The merge ends while everything is drained, as another disk may have it: the
  * graph changes afterwards only, and the disk goes on.
@@ -405,6 +438,7 @@ int main(int argc, char **argv)
         { "stop", test_stop },
         { "merge-flush", test_merge_flush },
         { "merge-fua", test_merge_fua },
+        { "no-data", test_no_data },
         { "merged-drained", test_merged_drained },
     };
     int i, kind, ret;
