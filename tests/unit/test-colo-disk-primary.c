@@ -256,6 +256,50 @@ static void test_held(void)
     blk_unref(blk);
 }
 
+typedef struct Waiter {
+    BlockBackend *blk;
+    bool flush;
+    int ret;
+} Waiter;
+
+static void coroutine_fn waiter_entry(void *opaque)
+{
+    static uint8_t buffer[4096];
+    Waiter *w = opaque;
+
+    w->ret = w->flush ? blk_co_flush(w->blk)
+                      : blk_co_pwrite(w->blk, 4096, sizeof(buffer), buffer, 0);
+}
+
+/*
+ * A flush and a write wait for one large request; a checkpoint that becomes due
+ * lets the flush go on, and the write with the end of that request.
+ */
+static void test_defer_waiters(void)
+{
+    BlockBackend *blk = prim_open_with_timeout(600 * 1000);
+    Waiter flush = { .blk = blk, .flush = true, .ret = -EINPROGRESS };
+    Waiter write = { .blk = blk, .ret = -EINPROGRESS };
+    int64_t begin = prim_now_ms();
+
+    fault_hang("remote", true);
+    g_assert_cmpint(prim_write(blk, 0, 17 * MiB, 0xe8, 0), ==, 0);
+    qemu_coroutine_enter(qemu_coroutine_create(waiter_entry, &flush));
+    qemu_coroutine_enter(qemu_coroutine_create(waiter_entry, &write));
+    g_assert_cmpint(flush.ret, ==, -EINPROGRESS);
+    replication_defer_flushes_all(true);
+    fault_hang("remote", false);
+    while (flush.ret == -EINPROGRESS || write.ret == -EINPROGRESS) {
+        g_assert_cmpint(prim_now_ms() - begin, <, PRIM_SLACK_MS);
+        main_loop_wait(true);
+        g_usleep(1000);
+    }
+    g_assert_cmpint(flush.ret, ==, 0);
+    g_assert_cmpint(write.ret, ==, 0);
+    replication_do_checkpoint_all(&error_abort);
+    blk_unref(blk);
+}
+
 /* Writes of one place arrive in their order, whatever the queue does */
 static void test_order(void)
 {
@@ -426,6 +470,7 @@ int main(int argc, char **argv)
                     test_background_drain);
     g_test_add_func("/colo/disk/primary/defer/commit", test_defer);
     g_test_add_func("/colo/disk/primary/defer/room", test_defer_room);
+    g_test_add_func("/colo/disk/primary/defer/waiters", test_defer_waiters);
     g_test_add_data_func("/colo/disk/primary/defer/closed",
                          GINT_TO_POINTER(false), test_defer_end);
     g_test_add_data_func("/colo/disk/primary/defer/stopped",
