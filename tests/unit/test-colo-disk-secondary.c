@@ -354,9 +354,15 @@ static void test_refusals(void)
     replication_start_all(REPLICATION_MODE_SECONDARY, &err);
     g_assert(strstr(error_get_pretty(err), "running already"));
     error_free(err);
+    err = NULL;
     /* the disk and the images keep their size */
     g_assert_cmpint(blk_set_perm(sec_host, BLK_PERM_WRITE | BLK_PERM_RESIZE,
                                  BLK_PERM_ALL, NULL), <, 0);
+    /* Once it has ended, there is no other beginning */
+    replication_stop_all(false, &error_abort);
+    replication_start_all(REPLICATION_MODE_SECONDARY, &err);
+    g_assert(err && strstr(error_get_pretty(err), "has ended on this node"));
+    error_free(err);
     sec_close();
 }
 
