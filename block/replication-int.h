@@ -138,6 +138,14 @@ void repl_secondary_start(BDRVReplicationState *s, Error **errp);
 /* Does the chain above allow a commit? */
 void repl_secondary_prepare(BDRVReplicationState *s, Error **errp);
 void repl_secondary_checkpoint(BDRVReplicationState *s);
+/*
+ * A drained section of the node and of the filter, with the parents of both: the
+ * guest, and the export.  With images neither is above the other.  To merge, if
+ * that is due, begins with its end.
+ */
+void repl_secondary_quiesce(BDRVReplicationState *s);
+void repl_secondary_resume(BDRVReplicationState *s);
+/* The stage is the new one; in such a section */
 void repl_secondary_stop(BDRVReplicationState *s, bool failover);
 /* The overlays have been merged: release them soon. */
 void repl_secondary_merged(BDRVReplicationState *s);

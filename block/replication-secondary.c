@@ -371,15 +371,30 @@ void repl_secondary_prepare(BDRVReplicationState *s, Error **errp)
     }
 }
 
+void repl_secondary_quiesce(BDRVReplicationState *s)
+{
+    bdrv_drained_begin(s->bs);
+    if (s->sec.hold) {
+        bdrv_drained_begin(s->sec.hold);
+    }
+}
+
+void repl_secondary_resume(BDRVReplicationState *s)
+{
+    if (s->sec.hold) {
+        bdrv_drained_end(s->sec.hold);
+    }
+    bdrv_drained_end(s->bs);
+}
+
 void repl_secondary_checkpoint(BDRVReplicationState *s)
 {
     ReplSecondary *sec = &s->sec;
     int64_t begin = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
 
-    /* Quiesces the parents of the filter too: the export, and this node */
-    bdrv_drained_begin(sec->hold);
+    repl_secondary_quiesce(s);
     repl_map_reset(sec->map);
-    bdrv_drained_end(sec->hold);
+    repl_secondary_resume(s);
 
     sec->checkpoints++;
     sec->empty_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - begin;
@@ -388,15 +403,10 @@ void repl_secondary_checkpoint(BDRVReplicationState *s)
 
 void repl_secondary_stop(BDRVReplicationState *s, bool failover)
 {
-    ReplSecondary *sec = &s->sec;
-
-    bdrv_drained_begin(sec->hold);
-    sec->fenced = failover;
+    s->sec.fenced = failover;
     if (!failover) {
-        repl_map_reset(sec->map);
+        repl_map_reset(s->sec.map);
     }
-    bdrv_drained_end(sec->hold);
-    repl_merge_start(s);
 }
 
 /*

@@ -305,6 +305,26 @@ static void replication_checkpoint(ReplicationState *rs, Error **errp)
     aio_context_release(ctx);
 }
 
+static void stop_primary(BDRVReplicationState *s, bool failover, Error **errp)
+{
+    if (!failover) {
+        repl_primary_settle_flushed(s);
+    }
+    if (happens(s, failover ? REPL_FAILOVER : REPL_STOP, errp) == REPL_DO) {
+        repl_primary_abandon(s, failover);
+    }
+}
+
+/* What has begun in one stage has to end in it: hence the drained section */
+static void stop_secondary(BDRVReplicationState *s, bool failover, Error **errp)
+{
+    repl_secondary_quiesce(s);
+    if (happens(s, failover ? REPL_FAILOVER : REPL_STOP, errp) == REPL_DO) {
+        repl_secondary_stop(s, failover);
+    }
+    repl_secondary_resume(s);
+}
+
 static void replication_stop(ReplicationState *rs, bool failover, Error **errp)
 {
     BlockDriverState *bs = rs->opaque;
@@ -312,15 +332,10 @@ static void replication_stop(ReplicationState *rs, bool failover, Error **errp)
     AioContext *ctx = bdrv_get_aio_context(bs);
 
     aio_context_acquire(ctx);
-    if (s->role == REPL_PRIMARY && !failover) {
-        repl_primary_settle_flushed(s);
-    }
-    if (happens(s, failover ? REPL_FAILOVER : REPL_STOP, errp) == REPL_DO) {
-        if (s->role == REPL_PRIMARY) {
-            repl_primary_abandon(s, failover);
-        } else {
-            repl_secondary_stop(s, failover);
-        }
+    if (s->role == REPL_PRIMARY) {
+        stop_primary(s, failover, errp);
+    } else {
+        stop_secondary(s, failover, errp);
     }
     aio_context_release(ctx);
 }

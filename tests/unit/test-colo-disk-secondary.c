@@ -133,6 +133,70 @@ static void test_stop(const void *opaque)
     sec_on_disk(0, SEC_CLUSTER, 0x12);
 }
 
+typedef struct Write {
+    BlockBackend *blk;
+    uint8_t buffer[3 * SEC_CLUSTER];
+    int ret;
+} Write;
+
+static void coroutine_fn write_entry(void *opaque)
+{
+    Write *w = opaque;
+
+    w->ret = blk_co_pwrite(w->blk, SEC_CLUSTER / 2, sizeof(w->buffer), w->buffer, 0);
+}
+
+/* A write that hangs at @node and goes on a little later */
+static void begin_write(Write *w, BlockBackend *blk, const char *node, uint8_t value)
+{
+    w->blk = blk;
+    w->ret = -EINPROGRESS;
+    memset(w->buffer, value, sizeof(w->buffer));
+    fault_delay(node, 30);
+    qemu_coroutine_enter(qemu_coroutine_create(write_entry, w));
+    g_assert_cmpint(w->ret, ==, -EINPROGRESS);
+}
+
+/*
+ * Requests under way when a commit or a failover comes, with nobody but the driver
+ * to wait for them: what they have done is complete in the stage that they began in.
+ */
+static void test_in_flight(const void *opaque)
+{
+    bool images = GPOINTER_TO_INT(opaque) == SEC_IMAGES;
+    g_autofree Write *own = g_new0(Write, 1), *other = g_new0(Write, 1);
+
+    sec_open(GPOINTER_TO_INT(opaque));
+    g_assert_cmpint(sec_put(sec_host, 0, SEC_SIZE, 0x11), ==, 0);
+    replication_do_checkpoint_all(&error_abort);
+    begin_write(other, sec_host, "parent", 0x31);
+    if (images) {
+        begin_write(own, sec_guest, "active", 0x21);
+    }
+    replication_do_checkpoint_all(&error_abort);
+    g_assert_cmpint(other->ret, ==, 0);
+    g_assert_cmpint(own->ret, ==, 0);
+    sec_sees(sec_guest, SEC_CLUSTER / 2, 3 * SEC_CLUSTER, 0x31);
+    g_assert_cmpint(sec_stats().own_bytes + sec_stats().held_bytes, ==, 0);
+
+    begin_write(other, sec_host, "parent", 0x32);
+    if (images) {
+        begin_write(own, sec_guest, "active", 0x22);
+    } else {
+        g_assert_cmpint(sec_put(sec_guest, 0, 512, 0x22), ==, 0);
+    }
+    replication_stop_all(true, &error_abort);
+    g_assert_cmpint(other->ret, ==, 0);
+    g_assert_cmpint(own->ret, ==, 0);
+    sec_sees(sec_guest, SEC_CLUSTER / 2, 3 * SEC_CLUSTER, images ? 0x22 : 0x31);
+    fault_delay("parent", 0);
+    g_assert_cmpint(sec_put(sec_guest, 0, 512, 0x23), ==, 0);
+    sec_wait_stage(REPLICATION_STAGE_DONE);
+    sec_on_disk(0, 512, 0x23);
+    sec_on_disk(SEC_CLUSTER / 2, 3 * SEC_CLUSTER, images ? 0x22 : 0x31);
+    sec_close();
+}
+
 typedef struct Flush {
     int ret;
 } Flush;
@@ -445,6 +509,7 @@ int main(int argc, char **argv)
         { "merge-flush", test_merge_flush },
         { "merge-fua", test_merge_fua },
         { "no-data", test_no_data },
+        { "in-flight", test_in_flight },
         { "merged-drained", test_merged_drained },
     };
     int i, kind, ret;
