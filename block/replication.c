@@ -409,8 +409,10 @@ static BlockDriver bdrv_replication = {
 
 bool replication_only_queues(BlockDriverState *bs)
 {
-    BDRVReplicationState *s = bs->opaque;
+    BDRVReplicationState *s;
 
+    bs = bdrv_skip_filters(bs);
+    s = bs->opaque;
     return bs->drv == &bdrv_replication && s->role == REPL_PRIMARY;
 }
 

@@ -316,10 +316,19 @@ static void test_order(void)
     blk_unref(blk);
 }
 
+static void put_below(QDict *options, const char *prefix, const char *key,
+                      const char *value)
+{
+    g_autofree char *full = g_strconcat(prefix, key, NULL);
+
+    qdict_put_str(options, full, value);
+}
+
 /* As a primary has it: its own disk, and the secondary's, which is prim_image */
-static BlockBackend *open_quorum(void)
+static BlockBackend *open_quorum(bool filter)
 {
     QDict *options = qdict_new();
+    const char *replica = filter ? "children.1.file." : "children.1.";
     BlockBackend *blk;
 
     qdict_put_str(options, "driver", "quorum");
@@ -329,25 +338,48 @@ static BlockBackend *open_quorum(void)
     qdict_put_str(options, "children.0.node-name", "own");
     qdict_put_str(options, "children.0.file.driver", "file");
     qdict_put_str(options, "children.0.file.filename", prim_own_image);
-    qdict_put_str(options, "children.1.driver", "replication");
-    qdict_put_str(options, "children.1.mode", "primary");
-    qdict_put_str(options, "children.1.file.driver", "file");
-    qdict_put_str(options, "children.1.file.filename", prim_image);
+    if (filter) {
+        qdict_put_str(options, "children.1.driver", "colo-fault");
+        qdict_put_str(options, "children.1.node-name", "filter");
+    }
+    put_below(options, replica, "driver", "replication");
+    put_below(options, replica, "mode", "primary");
+    put_below(options, replica, "file.driver", "file");
+    put_below(options, replica, "file.filename", prim_image);
     blk = blk_new_open(NULL, NULL, options, BDRV_O_RDWR, &error_abort);
     replication_start_all(REPLICATION_MODE_PRIMARY, &error_abort);
     return blk;
 }
 
 /* What the guest is told is what its own disk says, not what is queued */
-static void test_own_disk(void)
+static void test_own_disk(const void *opaque)
 {
-    BlockBackend *blk = open_quorum();
+    BlockBackend *blk = open_quorum(GPOINTER_TO_INT(opaque));
 
     g_assert_cmpint(prim_write(blk, 0, 4096, 0xbb, 0), ==, 0);
     g_assert_cmpint(blk_flush(blk), ==, 0);
     fault_set("own", FAULT_WRITE, EIO);
     g_assert_cmpint(prim_write(blk, 0, 4096, 0xbc, 0), ==, -EIO);
     fault_set("own", FAULT_FLUSH, EIO);
+    g_assert_cmpint(blk_flush(blk), ==, -EIO);
+    blk_unref(blk);
+}
+
+/* Its own disk has been taken away: what is queued is nowhere yet */
+static void test_no_own_disk(void)
+{
+    BlockBackend *blk = open_quorum(false);
+    BlockDriverState *bs = blk_bs(blk);
+    BdrvChild *own;
+
+    QLIST_FOREACH(own, &bs->children, next) {
+        if (!strcmp(own->bs->node_name, "own")) {
+            break;
+        }
+    }
+    bdrv_del_child(bs, own, &error_abort);
+    g_assert_cmpint(prim_write(blk, 0, 4096, 0xbd, 0), ==, -EIO);
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 0, 65536, 0), ==, -EIO);
     g_assert_cmpint(blk_flush(blk), ==, -EIO);
     blk_unref(blk);
 }
@@ -405,7 +437,7 @@ static uint8_t own_byte(int64_t offset)
  */
 static void test_overlap(void)
 {
-    BlockBackend *blk = open_quorum();
+    BlockBackend *blk = open_quorum(false);
     Overlap first, second, apart;
     int64_t at;
 
@@ -478,7 +510,11 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/disk/primary/large-epoch", test_large_epoch);
     g_test_add_func("/colo/disk/primary/held", test_held);
     g_test_add_func("/colo/disk/primary/order", test_order);
-    g_test_add_func("/colo/disk/primary/own-disk", test_own_disk);
+    g_test_add_data_func("/colo/disk/primary/own-disk/child",
+                         GINT_TO_POINTER(false), test_own_disk);
+    g_test_add_data_func("/colo/disk/primary/own-disk/filter",
+                         GINT_TO_POINTER(true), test_own_disk);
+    g_test_add_func("/colo/disk/primary/own-disk/none", test_no_own_disk);
     g_test_add_func("/colo/disk/primary/overlap", test_overlap);
     g_test_add_func("/colo/disk/primary/options", test_options);
     ret = g_test_run();
