@@ -38,6 +38,12 @@
 #define REPL_OPT_MODE       "mode"
 #define REPL_OPT_TOP_ID     "top-id"
 
+/*
+ * Zeroes and discards of the primary, in one request: what they replace the
+ * secondary has to read and to write elsewhere, within the time-out.
+ */
+#define REPL_ZEROES_MAX     (4 * MiB)
+
 typedef struct ReplStore ReplStore;
 typedef struct ReplPrimary ReplPrimary;
 

@@ -136,11 +136,11 @@ static void count_for_epoch(ReplPrimary *p, int64_t bytes)
 
 /* False: the secondary is lost, or replication has ended */
 static bool coroutine_fn wait_for_room(BDRVReplicationState *s,
-                                       ReplRequestType type, int64_t size)
+                                       ReplRequestType type, int64_t bytes)
 {
     ReplPrimary *p = s->primary;
 
-    while (repl_primary_accepts(s) && !repl_queue_has_room(&p->queue, size) &&
+    while (repl_primary_accepts(s) && !repl_queue_has_room(&p->queue, bytes) &&
            !(type == REPL_FLUSH && repl_flush_later(s))) {
         qemu_co_queue_wait(&p->room, NULL);
     }
@@ -148,20 +148,19 @@ static bool coroutine_fn wait_for_room(BDRVReplicationState *s,
     return repl_primary_accepts(s);
 }
 
-/* With a copy of the data of @size bytes, if any */
+/* With a copy of the data, if it has any */
 static ReplRequest *new_request(BDRVReplicationState *s, ReplRequest like,
-                                int64_t size, QEMUIOVector *qiov,
-                                size_t qiov_offset)
+                                QEMUIOVector *qiov, size_t qiov_offset)
 {
     ReplRequest *r;
 
-    if (size) {
-        like.data = qemu_try_blockalign(s->bs->file->bs, size);
+    if (like.type == REPL_WRITE && like.bytes) {
+        like.data = qemu_try_blockalign(s->bs->file->bs, like.bytes);
         if (!like.data) {
             repl_primary_lost(s, "no memory for a write to the secondary");
             return NULL;
         }
-        qemu_iovec_to_buf(qiov, qiov_offset, like.data, size);
+        qemu_iovec_to_buf(qiov, qiov_offset, like.data, like.bytes);
     }
     r = g_new(ReplRequest, 1);
     *r = like;
@@ -191,18 +190,17 @@ static int coroutine_fn submit(BDRVReplicationState *s, ReplRequest like,
                                QEMUIOVector *qiov, size_t qiov_offset)
 {
     ReplPrimary *p = s->primary;
-    int64_t size = like.type == REPL_WRITE ? like.bytes : 0;
     /* Not yet a replica: that this is sent all the same is for the disks */
     int ret = s->stage == REPL_IDLE && like.type != REPL_FLUSH ? -EIO : 0;
     ReplRequest *r;
 
-    if (!wait_for_room(s, like.type, size)) {
+    if (!wait_for_room(s, like.type, like.bytes)) {
         return -EIO;
     }
     if (flush_is_spared(s, like.type, &like.flags)) {
         return ret;
     }
-    r = new_request(s, like, size, qiov, qiov_offset);
+    r = new_request(s, like, qiov, qiov_offset);
     if (!r) {
         return -EIO;
     }

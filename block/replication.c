@@ -84,7 +84,13 @@ static int64_t replication_getlength(BlockDriverState *bs)
 
 static void replication_refresh_limits(BlockDriverState *bs, Error **errp)
 {
+    BDRVReplicationState *s = bs->opaque;
+
     bs->bl.request_alignment = REPL_SECTOR;
+    if (s->role == REPL_PRIMARY) {
+        bs->bl.max_pwrite_zeroes = REPL_ZEROES_MAX;
+        bs->bl.max_pdiscard = REPL_ZEROES_MAX;
+    }
 }
 
 static int coroutine_fn replication_preadv(BlockDriverState *bs, int64_t offset,
