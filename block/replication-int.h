@@ -74,6 +74,7 @@ typedef struct ReplSecondary {
     QemuCoSleep merger_sleep;
     int drains;                 /* drained sections: @merger keeps away */
     bool release_later;         /* when the drained section has ended */
+    bool guarded;               /* none but @hold may write to the parent */
     bool fenced;                /* failed over: nobody writes to the parent */
     uint64_t copied_bytes, copied_requests, checkpoints;
     uint64_t empty_ns, empty_ns_max, merged_bytes;
@@ -165,6 +166,11 @@ BlockDriverState *repl_hold_insert(BDRVReplicationState *s,
                                    BlockDriverState *parent, Error **errp);
 void repl_hold_remove(BlockDriverState *hold);
 bool repl_hold_is(BlockDriverState *bs);
+/*
+ * While @guarded nobody can attach below the filter who would write there: the
+ * node itself, which merges later, neither.  To end that does not fail.
+ */
+bool repl_hold_guard(BDRVReplicationState *s, bool guarded, Error **errp);
 
 /*
  * Shut down the NBD exports of @bs: true if there were any.  NULL in programs

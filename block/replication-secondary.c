@@ -298,12 +298,16 @@ static bool take_parent(BDRVReplicationState *s, Chain *chain, Error **errp)
         return false;
     }
     sec->parent = attach(s, chain->parent, "secondary disk", errp);
-    if (!sec->parent) {
-        repl_hold_remove(sec->hold);
-        sec->hold = NULL;
-        return false;
+    if (sec->parent && repl_hold_guard(s, true, errp)) {
+        return true;
     }
-    return true;
+    if (sec->parent) {
+        repl_hold_guard(s, false, NULL);
+        detach(s, &sec->parent);
+    }
+    repl_hold_remove(sec->hold);
+    sec->hold = NULL;
+    return false;
 }
 
 static void make_stores(BDRVReplicationState *s)
@@ -403,6 +407,7 @@ void repl_secondary_checkpoint(BDRVReplicationState *s)
 
 void repl_secondary_stop(BDRVReplicationState *s, bool failover)
 {
+    repl_hold_guard(s, false, NULL);
     s->sec.fenced = failover;
     if (!failover) {
         repl_map_reset(s->sec.map);
@@ -482,6 +487,7 @@ void repl_secondary_close(BDRVReplicationState *s)
                      map->bytes[REPL_OWN] + map->bytes[REPL_HELD]);
     }
     if (sec->hold) {
+        repl_hold_guard(s, false, NULL);
         repl_hold_remove(sec->hold);
         sec->hold = NULL;
     }

@@ -450,6 +450,44 @@ static void test_refused_shared(void)
     sec_close();
 }
 
+/*
+ * Whoever names the disk by its node gets below the filter: nobody can write there,
+ * while replication runs.
+ */
+static void test_refused_below(const void *opaque)
+{
+    BlockBackend *blk = blk_new(qemu_get_aio_context(), 0, BLK_PERM_ALL);
+    BlockDriverState *bs;
+    Error *err = NULL;
+
+    sec_open(GPOINTER_TO_INT(opaque));
+    bs = bdrv_find_node("parent0");
+    g_assert(bs != blk_bs(sec_host));
+    g_assert_cmpint(blk_insert_bs(blk, bs, &error_abort), ==, 0);
+    g_assert_cmpint(blk_set_perm(blk, BLK_PERM_CONSISTENT_READ, BLK_PERM_ALL,
+                                 &error_abort), ==, 0);
+    g_assert_cmpint(blk_set_perm(blk, BLK_PERM_WRITE, BLK_PERM_ALL, &err), <, 0);
+    g_test_message("%s", error_get_pretty(err));
+    error_free(err);
+    /* The filter writes */
+    err = NULL;
+    g_assert_cmpint(blk_set_perm(blk, BLK_PERM_CONSISTENT_READ,
+                                 BLK_PERM_ALL & ~BLK_PERM_WRITE, &err), <, 0);
+    error_free(err);
+    g_assert_cmpint(sec_put(sec_host, 0, 512, 0x11), ==, 0);
+    sec_sees(sec_guest, 0, 512, 0);
+    replication_do_checkpoint_all(&error_abort);
+    g_assert_cmpint(sec_put(sec_guest, 512, 512, 0x22), ==, 0);
+    replication_stop_all(true, &error_abort);
+    sec_wait_stage(REPLICATION_STAGE_DONE);
+    sec_sees(blk, 0, 512, 0x11);
+    sec_sees(blk, 512, 512, 0x22);
+    g_assert_cmpint(blk_set_perm(blk, BLK_PERM_WRITE, BLK_PERM_ALL, &error_abort),
+                    ==, 0);
+    blk_unref(blk);
+    sec_close();
+}
+
 /* Said when QEMU starts, not when it is needed */
 static void test_refused_directory(void)
 {
@@ -531,6 +569,10 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/disk/secondary/limit", test_limit);
     g_test_add_func("/colo/disk/secondary/refusals", test_refusals);
     g_test_add_func("/colo/disk/secondary/refused/shared", test_refused_shared);
+    g_test_add_data_func("/colo/disk/secondary/refused/below/images",
+                         GINT_TO_POINTER(SEC_IMAGES), test_refused_below);
+    g_test_add_data_func("/colo/disk/secondary/refused/below/memory",
+                         GINT_TO_POINTER(SEC_MEMORY), test_refused_below);
     g_test_add_func("/colo/disk/secondary/refused/directory",
                     test_refused_directory);
     g_test_add_func("/colo/disk/secondary/all-or-none", test_all_or_none);
