@@ -340,7 +340,9 @@ BlockDriverState *repl_hold_insert(BDRVReplicationState *s,
     HoldState *hold;
     int ret;
 
-    bs = bdrv_new_open_driver(&bdrv_replication_hold, NULL, BDRV_O_RDWR, errp);
+    bs = bdrv_new_open_driver(&bdrv_replication_hold, NULL,
+                              BDRV_O_RDWR | (parent->open_flags & BDRV_O_UNMAP),
+                              errp);
     if (!bs) {
         return NULL;
     }
