@@ -7,7 +7,8 @@
  *   replication-send.c       P: to the secondary, within a time
  *   replication-flush.c      P: flushes that are owed there
  *   replication-queue.c      (pure) P: in what order, and how much at once
- *   replication-secondary.c  S: start, what the guest sees, commit, failover
+ *   replication-secondary.c  S: what the guest sees, commit, failover
+ *   replication-chain.c      S: nodes that are taken at the start, and given back
  *   replication-hold.c       S: the filter on the parent disk, first-touch copy
  *   replication-export.c     S: cut the exports of the disk, in QEMU only
  *   replication-merge.c      S: overlays into the parent after failover

@@ -364,7 +364,7 @@ static void test_limit(void)
         QDict *options = sec_options(SEC_MEMORY, "childs0");
 
         /* 128 KiB, and the map of 65 clusters */
-        qdict_put_str(options, "overlay.limit", "140K");
+        qdict_put_str(options, "overlay.limit", "145K");
         sec_guest = blk_new_open(NULL, NULL, options, BDRV_O_RDWR, &error_abort);
     }
     replication_start_all(REPLICATION_MODE_SECONDARY, &error_abort);
@@ -504,6 +504,33 @@ static void test_refused_directory(void)
     blk_unref(sec_host);
 }
 
+static void test_refused_limit(void)
+{
+    static const struct { SecKind kind; const char *limit; bool ok; } cases[] = {
+        { SEC_MEMORY, "0", false }, { SEC_MEMORY, "143K", false },
+        { SEC_MEMORY, "144K", true }, { SEC_SPILL, "71K", false },
+        { SEC_SPILL, "72K", true },
+    };
+    int i;
+
+    for (i = 0; i < ARRAY_SIZE(cases); i++) {
+        QDict *options;
+        Error *err = NULL;
+
+        sec_make_images(SEC_SIZE);
+        sec_open_parent();
+        options = sec_options(cases[i].kind, "childs0");
+        qdict_put_str(options, "overlay.limit", cases[i].limit);
+        sec_guest = blk_new_open(NULL, NULL, options, BDRV_O_RDWR, &err);
+        g_assert(!!sec_guest == cases[i].ok);
+        g_assert(!err == cases[i].ok);
+        g_assert(!err || strstr(error_get_pretty(err), "overlay.limit"));
+        error_free(err);
+        blk_unref(sec_guest);
+        blk_unref(sec_host);
+    }
+}
+
 /* Two disks: one of them cannot commit, so neither does */
 static void test_all_or_none(void)
 {
@@ -575,6 +602,7 @@ int main(int argc, char **argv)
                          GINT_TO_POINTER(SEC_MEMORY), test_refused_below);
     g_test_add_func("/colo/disk/secondary/refused/directory",
                     test_refused_directory);
+    g_test_add_func("/colo/disk/secondary/refused/limit", test_refused_limit);
     g_test_add_func("/colo/disk/secondary/all-or-none", test_all_or_none);
     ret = g_test_run();
     sec_cleanup();
