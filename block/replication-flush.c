@@ -9,6 +9,10 @@
  * one is sent for all of the guest's in FLUSH_MS, and no write waits for it;
  * after both have failed, the primary's disk alone then has everything.
  *
+ * Before replication starts none is sent at all: the disk is no replica yet, and the
+ * drained sections of the start would wait for the platter.  All become one that
+ * is owed from the start on.
+ *
  * A commit needs the writes, for what outlives a lost primary is the secondary's
  * process; it does not need the flushes, and a platter takes its time.  So for a
  * checkpoint they are deferred (repl_primary_defer()): one that has started is
@@ -28,10 +32,15 @@
 
 #define FLUSH_MS        1000
 
-/* Not in a drained section: the node is about to be closed, this is its last one */
-bool repl_flush_later(ReplPrimary *p)
+static bool is_deferring(BDRVReplicationState *s)
 {
-    return (!p->queue.ordered || p->queue.deferring) && !p->drains;
+    return s->primary->queue.deferring || s->stage == REPL_IDLE;
+}
+
+/* Not in a drained section: the node is about to be closed, this is its last one */
+bool repl_flush_later(BDRVReplicationState *s)
+{
+    return (!s->primary->queue.ordered || is_deferring(s)) && !s->primary->drains;
 }
 
 void repl_flush_send(BDRVReplicationState *s)
@@ -59,11 +68,11 @@ static void flush_soon(ReplPrimary *p)
 }
 
 /* The guest has been told that something is durable: so it shall be there */
-void repl_flush_owe(ReplPrimary *p)
+void repl_flush_owe(BDRVReplicationState *s)
 {
-    p->owed = true;
-    if (!p->queue.deferring) {
-        flush_soon(p);
+    s->primary->owed = true;
+    if (!is_deferring(s)) {
+        flush_soon(s->primary);
     }
 }
 
@@ -75,7 +84,7 @@ void repl_flush_due(void *opaque)
     aio_context_acquire(ctx);
     if (s->primary->drains) {
         flush_soon(s->primary);
-    } else if (!s->primary->queue.deferring) {
+    } else if (!is_deferring(s)) {
         repl_flush_send(s);
     }
     aio_context_release(ctx);
@@ -91,19 +100,28 @@ static void defer(BDRVReplicationState *s)
     }
     /* Some may have waited for one of these, or for one under way */
     repl_send_now(s);
+    repl_send_wake(p);
 }
 
-static void resume(BDRVReplicationState *s)
+void repl_flush_resume(BDRVReplicationState *s)
 {
     ReplPrimary *p = s->primary;
 
-    repl_queue_resume(&p->queue);
+    if (is_deferring(s)) {
+        return;
+    }
     if (p->queue.ordered) {
         repl_flush_send(s);
     } else if (p->owed) {
         flush_soon(p);
     }
-    repl_send_wake(p);
+}
+
+static void resume(BDRVReplicationState *s)
+{
+    repl_queue_resume(&s->primary->queue);
+    repl_flush_resume(s);
+    repl_send_wake(s->primary);
 }
 
 void repl_primary_defer(BDRVReplicationState *s, bool deferring)

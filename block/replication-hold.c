@@ -280,8 +280,14 @@ static void hold_child_perm(BlockDriverState *bs, BdrvChild *c,
                             uint64_t perm, uint64_t shared, uint64_t *nperm,
                             uint64_t *nshared)
 {
+    HoldState *hold = bs->opaque;
+
     *nperm = perm;
     *nshared = shared;
+    if (hold->owner && hold->owner->sec.guarded) {
+        *nperm |= BLK_PERM_WRITE;
+        *nshared &= ~BLK_PERM_WRITE;
+    }
 }
 
 /* Not registered: nobody but repl_hold_insert() makes one. */
@@ -310,6 +316,22 @@ bool repl_hold_is(BlockDriverState *bs)
     return bs->drv == &bdrv_replication_hold;
 }
 
+bool repl_hold_guard(BDRVReplicationState *s, bool guarded, Error **errp)
+{
+    BlockDriverState *hold = s->sec.hold;
+
+    s->sec.guarded = guarded;
+    /* Whoever gives up something first */
+    if (guarded) {
+        return bdrv_child_refresh_perms(s->bs, s->sec.parent, errp) >= 0 &&
+               bdrv_child_refresh_perms(hold, hold->backing, errp) >= 0;
+    }
+    /* The disk is writable, and who reads it has to live with that already */
+    bdrv_child_refresh_perms(hold, hold->backing, &error_abort);
+    bdrv_child_refresh_perms(s->bs, s->sec.parent, &error_abort);
+    return true;
+}
+
 BlockDriverState *repl_hold_insert(BDRVReplicationState *s,
                                    BlockDriverState *parent, Error **errp)
 {
@@ -318,7 +340,9 @@ BlockDriverState *repl_hold_insert(BDRVReplicationState *s,
     HoldState *hold;
     int ret;
 
-    bs = bdrv_new_open_driver(&bdrv_replication_hold, NULL, BDRV_O_RDWR, errp);
+    bs = bdrv_new_open_driver(&bdrv_replication_hold, NULL,
+                              BDRV_O_RDWR | (parent->open_flags & BDRV_O_UNMAP),
+                              errp);
     if (!bs) {
         return NULL;
     }

@@ -7,7 +7,8 @@
  *   replication-send.c       P: to the secondary, within a time
  *   replication-flush.c      P: flushes that are owed there
  *   replication-queue.c      (pure) P: in what order, and how much at once
- *   replication-secondary.c  S: start, what the guest sees, commit, failover
+ *   replication-secondary.c  S: what the guest sees, commit, failover
+ *   replication-chain.c      S: nodes that are taken at the start, and given back
  *   replication-hold.c       S: the filter on the parent disk, first-touch copy
  *   replication-export.c     S: cut the exports of the disk, in QEMU only
  *   replication-merge.c      S: overlays into the parent after failover
@@ -37,6 +38,12 @@
 
 #define REPL_OPT_MODE       "mode"
 #define REPL_OPT_TOP_ID     "top-id"
+
+/*
+ * Zeroes and discards of the primary, in one request: what they replace the
+ * secondary has to read and to write elsewhere, within the time-out.
+ */
+#define REPL_ZEROES_MAX     (4 * MiB)
 
 typedef struct ReplStore ReplStore;
 typedef struct ReplPrimary ReplPrimary;
@@ -68,6 +75,7 @@ typedef struct ReplSecondary {
     QemuCoSleep merger_sleep;
     int drains;                 /* drained sections: @merger keeps away */
     bool release_later;         /* when the drained section has ended */
+    bool guarded;               /* none but @hold may write to the parent */
     bool fenced;                /* failed over: nobody writes to the parent */
     uint64_t copied_bytes, copied_requests, checkpoints;
     uint64_t empty_ns, empty_ns_max, merged_bytes;
@@ -138,6 +146,14 @@ void repl_secondary_start(BDRVReplicationState *s, Error **errp);
 /* Does the chain above allow a commit? */
 void repl_secondary_prepare(BDRVReplicationState *s, Error **errp);
 void repl_secondary_checkpoint(BDRVReplicationState *s);
+/*
+ * A drained section of the node and of the filter, with the parents of both: the
+ * guest, and the export.  With images neither is above the other.  To merge, if
+ * that is due, begins with its end.
+ */
+void repl_secondary_quiesce(BDRVReplicationState *s);
+void repl_secondary_resume(BDRVReplicationState *s);
+/* The stage is the new one; in such a section */
 void repl_secondary_stop(BDRVReplicationState *s, bool failover);
 /* The overlays have been merged: release them soon. */
 void repl_secondary_merged(BDRVReplicationState *s);
@@ -151,6 +167,11 @@ BlockDriverState *repl_hold_insert(BDRVReplicationState *s,
                                    BlockDriverState *parent, Error **errp);
 void repl_hold_remove(BlockDriverState *hold);
 bool repl_hold_is(BlockDriverState *bs);
+/*
+ * While @guarded nobody can attach below the filter who would write there: the
+ * node itself, which merges later, neither.  To end that does not fail.
+ */
+bool repl_hold_guard(BDRVReplicationState *s, bool guarded, Error **errp);
 
 /*
  * Shut down the NBD exports of @bs: true if there were any.  NULL in programs

@@ -296,15 +296,18 @@ int coroutine_fn repl_merge_write(BDRVReplicationState *s,
     int64_t start = QEMU_ALIGN_DOWN(offset, REPL_CLUSTER);
     int64_t end = QEMU_ALIGN_UP(offset + bytes, REPL_CLUSTER);
     BlockReq req;
-    int ret;
+    int ret = 0;
 
-    reqlist_wait_all(&sec->merges, start, end - start, NULL);
-    reqlist_init_req(&sec->merges, &req, start, end - start);
-    ret = repl_parent_write(s, type, offset, bytes, qiov, qiov_offset, flags);
-    if (ret >= 0) {
-        repl_map_clear(sec->map, offset, bytes);
+    if (bytes) {
+        reqlist_wait_all(&sec->merges, start, end - start, NULL);
+        reqlist_init_req(&sec->merges, &req, start, end - start);
+        ret = repl_parent_write(s, type, offset, bytes, qiov, qiov_offset,
+                                flags);
+        if (ret >= 0) {
+            repl_map_clear(sec->map, offset, bytes);
+        }
+        reqlist_remove_req(&req);
     }
-    reqlist_remove_req(&req);
     /* Durable among what is not yet: after a crash this disk is of no use */
     if (ret >= 0 && flags & BDRV_REQ_FUA) {
         ret = repl_merge_all(s);

@@ -22,6 +22,9 @@
 
 #define TIMEOUT_MS          5000
 #define TIMEOUT_MS_MAX      600000
+/* The map's share, and a cluster of each store unless there is a file for these */
+#define LIMIT_MIN           (REPL_CLUSTER * 9 / 8)
+#define LIMIT_MIN_NO_FILE   (REPL_STORES * LIMIT_MIN)
 
 static QemuOptsList runtime_opts = {
     .name = "replication",
@@ -81,6 +84,19 @@ static bool open_primary(BDRVReplicationState *s, QemuOpts *opts, Error **errp)
     return true;
 }
 
+static bool limit_suffices(QemuOpts *opts, Error **errp)
+{
+    uint64_t least = qemu_opt_get(opts, OPT_DIRECTORY) ? LIMIT_MIN
+                                                       : LIMIT_MIN_NO_FILE;
+
+    if (qemu_opt_get_size(opts, OPT_LIMIT, least) < least) {
+        error_setg(errp, "overlay.limit has to be at least %" PRIu64 " bytes; an "
+                   "epoch's writes of both guests should find room", least);
+        return false;
+    }
+    return true;
+}
+
 static bool open_secondary(BDRVReplicationState *s, QemuOpts *opts,
                            Error **errp)
 {
@@ -98,6 +114,9 @@ static bool open_secondary(BDRVReplicationState *s, QemuOpts *opts,
     }
     if (qemu_opt_get(opts, OPT_DIRECTORY) && !qemu_opt_get(opts, OPT_LIMIT)) {
         error_setg(errp, "overlay.directory needs overlay.limit");
+        return false;
+    }
+    if (!limit_suffices(opts, errp)) {
         return false;
     }
     s->role = REPL_SECONDARY;

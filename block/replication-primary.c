@@ -134,62 +134,100 @@ static void count_for_epoch(ReplPrimary *p, int64_t bytes)
     }
 }
 
+/* False: the secondary is lost, or replication has ended */
+static bool coroutine_fn wait_for_room(BDRVReplicationState *s,
+                                       ReplRequestType type, int64_t bytes)
+{
+    ReplPrimary *p = s->primary;
+
+    while (repl_primary_accepts(s) && !repl_queue_has_room(&p->queue, bytes) &&
+           !(type == REPL_FLUSH && repl_flush_later(s))) {
+        qemu_co_queue_wait(&p->room, NULL);
+    }
+    p->dropped += !repl_primary_accepts(s);
+    return repl_primary_accepts(s);
+}
+
+/* With a copy of the data, if it has any */
+static ReplRequest *new_request(BDRVReplicationState *s, ReplRequest like,
+                                QEMUIOVector *qiov, size_t qiov_offset)
+{
+    ReplRequest *r;
+
+    if (like.type == REPL_WRITE && like.bytes) {
+        like.data = qemu_try_blockalign(s->bs->file->bs, like.bytes);
+        if (!like.data) {
+            repl_primary_lost(s, "no memory for a write to the secondary");
+            return NULL;
+        }
+        qemu_iovec_to_buf(qiov, qiov_offset, like.data, like.bytes);
+    }
+    r = g_new(ReplRequest, 1);
+    *r = like;
+    return r;
+}
+
+/* Is a flush, if this is one, done with?  It is owed, or a write is it as well */
+static bool flush_is_spared(BDRVReplicationState *s, ReplRequestType type,
+                            BdrvRequestFlags *flags)
+{
+    ReplPrimary *p = s->primary;
+
+    if (repl_flush_later(s) && (type == REPL_FLUSH || *flags & BDRV_REQ_FUA)) {
+        repl_flush_owe(s);
+        *flags &= ~BDRV_REQ_FUA;
+        return type == REPL_FLUSH;
+    }
+    if (type == REPL_FLUSH && !p->owed &&
+        repl_queue_flush_with_write(&p->queue)) {
+        repl_send_next(s);
+        return true;
+    }
+    return false;
+}
+
+static int coroutine_fn submit(BDRVReplicationState *s, ReplRequest like,
+                               QEMUIOVector *qiov, size_t qiov_offset)
+{
+    ReplPrimary *p = s->primary;
+    /* Not yet a replica: that this is sent all the same is for the disks */
+    int ret = s->stage == REPL_IDLE && like.type != REPL_FLUSH ? -EIO : 0;
+    ReplRequest *r;
+
+    if (!wait_for_room(s, like.type, like.bytes)) {
+        return -EIO;
+    }
+    if (flush_is_spared(s, like.type, &like.flags)) {
+        return ret;
+    }
+    r = new_request(s, like, qiov, qiov_offset);
+    if (!r) {
+        return -EIO;
+    }
+    if (like.type == REPL_FLUSH) {
+        p->owed = false;
+    } else {
+        count_for_epoch(p, like.bytes);
+    }
+    repl_send_add(s, r);
+    repl_send_soon(s);
+    return ret;
+}
+
 int coroutine_fn repl_primary_submit(BDRVReplicationState *s,
                                      ReplRequestType type, int64_t offset,
                                      int64_t bytes, QEMUIOVector *qiov,
                                      size_t qiov_offset,
                                      BdrvRequestFlags flags)
 {
-    ReplPrimary *p = s->primary;
-    int64_t size = type == REPL_WRITE ? bytes : 0;
-    /* Not yet a replica: that this is sent all the same is for the disks */
-    int ret = s->stage == REPL_IDLE && type != REPL_FLUSH ? -EIO : 0;
-    ReplRequest *r;
-
-    while (repl_primary_accepts(s) && !repl_queue_has_room(&p->queue, size) &&
-           !(type == REPL_FLUSH && repl_flush_later(p))) {
-        qemu_co_queue_wait(&p->room, NULL);
-    }
-    if (!repl_primary_accepts(s)) {
-        p->dropped++;
-        repl_send_wake(p);
-        return -EIO;
-    }
-    if (repl_flush_later(p) && (type == REPL_FLUSH || flags & BDRV_REQ_FUA)) {
-        repl_flush_owe(p);
-        flags &= ~BDRV_REQ_FUA;
-        if (type == REPL_FLUSH) {
-            return 0;
-        }
-    }
-    if (type == REPL_FLUSH && !p->owed &&
-        repl_queue_flush_with_write(&p->queue)) {
-        repl_send_next(s);
-        return ret;
-    }
-    r = g_new0(ReplRequest, 1);
-    *r = (ReplRequest) {
+    ReplRequest like = {
         .opaque = s, .type = type, .offset = offset, .bytes = bytes, .flags = flags,
     };
-    if (size) {
-        r->data = qemu_try_blockalign(s->bs->file->bs, size);
-        if (!r->data) {
-            g_free(r);
-            repl_primary_lost(s, "no memory for a write to the secondary");
-            return -EIO;
-        }
-        qemu_iovec_to_buf(qiov, qiov_offset, r->data, size);
-    }
-    if (type == REPL_FLUSH) {
-        p->owed = false;
-    }
-    if (type != REPL_FLUSH) {
-        count_for_epoch(p, bytes);
-    }
-    repl_send_add(s, r);
-    repl_send_soon(s);
-    if (repl_queue_has_room(&p->queue, 0)) {
-        repl_send_wake(p);
+    int ret = submit(s, like, qiov, qiov_offset);
+
+    /* Each who waits is woken up by one: whatever that did, it passes this on */
+    if (!repl_primary_accepts(s) || repl_queue_has_room(&s->primary->queue, 0)) {
+        repl_send_wake(s->primary);
     }
     return ret;
 }
@@ -208,7 +246,7 @@ void repl_primary_settle_flushed(BDRVReplicationState *s)
 }
 
 /* A quorum whose children differ in size refuses everything, later */
-void repl_primary_start(BDRVReplicationState *s, Error **errp)
+static void check_sizes(BDRVReplicationState *s, Error **errp)
 {
     int64_t mine = bdrv_getlength(s->bs);
     BdrvChild *c;
@@ -236,6 +274,16 @@ void repl_primary_start(BDRVReplicationState *s, Error **errp)
                 return;
             }
         }
+    }
+}
+
+void repl_primary_start(BDRVReplicationState *s, Error **errp)
+{
+    ERRP_GUARD();
+
+    check_sizes(s, errp);
+    if (!*errp) {
+        repl_flush_resume(s);
     }
 }
 

@@ -20,9 +20,12 @@
 
 /*
  * A drained section waits with the BQL, and QMP with it.  The engine waits for
- * the queue with the main loop running, before it drains.
+ * the queue with the main loop running, before it drains; stop, and the end of
+ * the first copy, don't.  So a secondary that answers may take longer than one
+ * that is silent, but not for ever.
  */
-#define REPL_DRAIN_MS   700
+#define REPL_DRAIN_MS       700     /* without an answer */
+#define REPL_DRAIN_MAX_MS   3000    /* in all */
 
 struct ReplPrimary {
     uint32_t timeout_ms;
@@ -32,7 +35,8 @@ struct ReplPrimary {
     QEMUTimer *hold;            /* exists while there are; see HOLD_NS */
     bool late;                  /* it has expired once for the oldest one */
     int drains;                 /* drained sections */
-    int64_t drain_deadline;     /* of the first of these; as in ReplRequest */
+    /* In these: for the next answer, for the last one; as in ReplRequest */
+    int64_t drain_deadline, drain_end;
     bool starting;              /* repl_send_now() is on the stack */
     bool owed;                  /* a flush: the guest was told of it */
     QEMUTimer *flush_timer;     /* of the main loop: when to send that */
@@ -65,8 +69,10 @@ void repl_send_drop_waiting(BDRVReplicationState *s);
 void repl_send_wake(ReplPrimary *p);
 
 /* Is a flush of the guest answered, and owed? */
-bool repl_flush_later(ReplPrimary *p);
-void repl_flush_owe(ReplPrimary *p);
+bool repl_flush_later(BDRVReplicationState *s);
+void repl_flush_owe(BDRVReplicationState *s);
+/* Nothing defers flushes any more: send what is owed, or soon. */
+void repl_flush_resume(BDRVReplicationState *s);
 /* Send what is owed, if anything is. */
 void repl_flush_send(BDRVReplicationState *s);
 /* The timer for that; @opaque: BDRVReplicationState */

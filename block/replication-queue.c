@@ -46,7 +46,7 @@ void repl_queue_add(ReplQueue *q, ReplRequest *r)
     account_added(q, r);
     QTAILQ_INSERT_TAIL(&q->requests, r, next);
     q->count++;
-    q->bytes += r->data ? r->bytes : 0;
+    q->bytes += r->bytes;
     q->bytes_peak = MAX(q->bytes_peak, q->bytes);
 }
 
@@ -63,7 +63,7 @@ void repl_queue_remove(ReplQueue *q, ReplRequest *r)
         q->single = NULL;
     }
     q->count--;
-    q->bytes -= r->data ? r->bytes : 0;
+    q->bytes -= r->bytes;
     if (r->started) {
         q->started--;
         q->started_flushes -= is_durable(r);

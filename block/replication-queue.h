@@ -40,7 +40,7 @@ typedef struct ReplRequest {
     ReplRequestType type;
     int64_t offset, bytes;
     BdrvRequestFlags flags;
-    void *data;                 /* REPL_WRITE: it counts for the room */
+    void *data;                 /* REPL_WRITE: the caller's */
     int64_t deadline;           /* the caller's */
     void *opaque;               /* the caller's */
     bool started;
@@ -50,7 +50,7 @@ typedef struct ReplRequest {
 typedef struct ReplQueue {
     QTAILQ_HEAD(, ReplRequest) requests;    /* as they were added */
     unsigned count, started, started_flushes;
-    uint64_t bytes, bytes_peak;             /* of data */
+    uint64_t bytes, bytes_peak;
     bool ordered, deferring;
     /* All that was ever added is flushed when those in the queue have ended... */
     bool clean;
@@ -59,7 +59,10 @@ typedef struct ReplQueue {
 
 void repl_queue_init(ReplQueue *q, bool ordered);
 
-/* Whether a request with so many bytes of data may be added; one always may. */
+/*
+ * Whether a request of so many bytes may be added; one always may.  Zeroes and
+ * discards count like data: the secondary has to copy what they replace.
+ */
 bool repl_queue_has_room(const ReplQueue *q, int64_t bytes);
 
 void repl_queue_add(ReplQueue *q, ReplRequest *r);

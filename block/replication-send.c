@@ -13,7 +13,8 @@
  *
  * Bounds: a request that has not been answered within the time-out, counted from
  * its submission, ends it all: the connection is shut down (yank), what is queued
- * is dropped, and whoever waits goes on.
+ * is dropped, and whoever waits goes on.  So does a drained section in which
+ * nothing is answered for REPL_DRAIN_MS, or which lasts for REPL_DRAIN_MAX_MS.
  *
  * Copyright (c) 2026 the qemu-colo developers
  *
@@ -48,6 +49,7 @@ void repl_send_drop(BDRVReplicationState *s, ReplRequest *r)
         timer_free(p->timer);
         timer_free(p->hold);
         p->timer = p->hold = NULL;
+        p->late = false;
     }
     bdrv_dec_in_flight(s->bs);
 }
@@ -64,17 +66,44 @@ void repl_send_drop_waiting(BDRVReplicationState *s)
     }
 }
 
+/* The oldest request is another one, or an answer has come */
 static void arm(BDRVReplicationState *s)
 {
     ReplPrimary *p = s->primary;
     ReplRequest *oldest = QTAILQ_FIRST(&p->queue.requests);
+    int64_t deadline;
 
-    if (!p->drains) {
-        p->late = false;
+    if (!oldest) {
+        return;
     }
-    if (oldest && !p->late) {
-        timer_mod(p->timer, p->drains ? MIN(oldest->deadline, p->drain_deadline)
-                                      : oldest->deadline);
+    deadline = oldest->deadline;
+    if (p->drains) {
+        if (p->late && repl_now_ns() >= p->drain_end) {
+            return;     /* this was the last chance */
+        }
+        deadline = MIN(deadline, MIN(p->drain_deadline, p->drain_end));
+    }
+    p->late = false;
+    timer_mod(p->timer, deadline);
+}
+
+/* From now on a drained section waits for the secondary */
+static void begin_to_wait(ReplPrimary *p)
+{
+    p->late = false;
+    p->drain_deadline = repl_now_ns() + REPL_DRAIN_MS * SCALE_MS;
+    p->drain_end = repl_now_ns() + REPL_DRAIN_MAX_MS * (int64_t)SCALE_MS;
+}
+
+static void answered(BDRVReplicationState *s, bool oldest)
+{
+    ReplPrimary *p = s->primary;
+
+    if (p->drains) {
+        p->drain_deadline = repl_now_ns() + REPL_DRAIN_MS * SCALE_MS;
+    }
+    if (oldest || p->drains) {
+        arm(s);
     }
 }
 
@@ -93,9 +122,14 @@ static void judge(BDRVReplicationState *s)
         timer_mod(p->timer, repl_now_ns() + grace_ms * (int64_t)SCALE_MS);
         return;
     }
-    text = g_strdup_printf("no answer from the secondary's disk for %u ms%s",
-                           p->drains ? REPL_DRAIN_MS : p->timeout_ms,
-                           p->drains ? " in a drained section" : "");
+    if (p->drains && p->drain_deadline > p->drain_end) {
+        text = g_strdup_printf("the secondary's disk needs more than %u ms in a "
+                               "drained section", REPL_DRAIN_MAX_MS);
+    } else {
+        text = g_strdup_printf("no answer from the secondary's disk for %u ms%s",
+                               p->drains ? REPL_DRAIN_MS : p->timeout_ms,
+                               p->drains ? " in a drained section" : "");
+    }
     repl_primary_lost(s, text);
 }
 
@@ -104,9 +138,14 @@ static void timed_out(void *opaque)
     BDRVReplicationState *s = opaque;
     AioContext *ctx = bdrv_get_aio_context(s->bs);
 
-    /* A timer is called without, and may be that of an iothread */
+    /*
+     * A timer is called without, and may be that of an iothread: while this has
+     * waited here, the queue may have become empty, or the timer be set anew.
+     */
     aio_context_acquire(ctx);
-    judge(s);
+    if (s->primary->timer && !timer_pending(s->primary->timer)) {
+        judge(s);
+    }
     aio_context_release(ctx);
 }
 
@@ -154,9 +193,7 @@ static void coroutine_fn request_entry(void *opaque)
     /* The last thing that may end a drained section: keep the node until then */
     bdrv_inc_in_flight(s->bs);
     repl_send_drop(s, r);
-    if (oldest) {
-        arm(s);
-    }
+    answered(s, oldest);
     repl_send_now(s);
     repl_send_wake(p);
     bdrv_dec_in_flight(s->bs);
@@ -185,8 +222,7 @@ void coroutine_fn repl_primary_drain_begin(BDRVReplicationState *s)
     ReplPrimary *p = s->primary;
 
     if (!p->drains++) {
-        p->late = false;
-        p->drain_deadline = repl_now_ns() + REPL_DRAIN_MS * SCALE_MS;
+        begin_to_wait(p);
         arm(s);
         repl_send_now(s);
     }
@@ -249,6 +285,7 @@ void repl_send_add(BDRVReplicationState *s, ReplRequest *r)
     }
     repl_queue_add(&p->queue, r);
     if (p->queue.count == 1) {
+        begin_to_wait(p);
         arm(s);
     }
 }

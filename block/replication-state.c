@@ -39,7 +39,8 @@ typedef struct Cell {
 /*
  * A promoted secondary's node stays below its disk when a new secondary joins.
  * What the engine asks of all nodes then does not concern it: hence the
- * ignored events of MERGING, STUCK and DONE.
+ * ignored events of MERGING, STUCK and DONE.  A secondary again it cannot be: what
+ * it would have to hold, its writes replace on the disk.
  */
 static const Cell table[REPL_ROLES][REPL_STAGES][REPL_EVENTS] = {
     [REPL_PRIMARY] = {
@@ -76,13 +77,13 @@ static const Cell table[REPL_ROLES][REPL_STAGES][REPL_EVENTS] = {
             NEVER, NEVER, NEVER, NEVER,
             NEVER, NEVER, NEVER, NEVER, NEVER, NEVER },
         [REPL_MERGING] = {
-            IGNORE, IGNORE, IGNORE, IGNORE,
+            IGNORE, ENDED, IGNORE, IGNORE,
             IGNORE, IGNORE, NEVER, GO(REPL_DONE), GO(REPL_STUCK), NEVER },
         [REPL_STUCK] = {
             STUCK, STUCK, IGNORE, STUCK,
             IGNORE, IGNORE, NEVER, GO(REPL_DONE), IGNORE, GO(REPL_MERGING) },
         [REPL_DONE] = {
-            IGNORE, IGNORE, IGNORE, IGNORE,
+            IGNORE, ENDED, IGNORE, IGNORE,
             IGNORE, IGNORE, NEVER, IGNORE, IGNORE, IGNORE },
     },
 };

@@ -64,8 +64,9 @@ static void replication_child_perm(BlockDriverState *bs, BdrvChild *c,
 {
     BDRVReplicationState *s = bs->opaque;
     /* The disk is written to below the hold filter, by another child */
-    bool reads_only = s->role == REPL_SECONDARY && s->sec.in_memory &&
-                      c == bs->file;
+    bool reads_only = s->role == REPL_SECONDARY &&
+                      ((s->sec.in_memory && c == bs->file) ||
+                       (s->sec.guarded && c == s->sec.parent));
 
     *nperm = BLK_PERM_CONSISTENT_READ;
     if ((bs->open_flags & (BDRV_O_INACTIVE | BDRV_O_RDWR)) == BDRV_O_RDWR &&
@@ -84,7 +85,13 @@ static int64_t replication_getlength(BlockDriverState *bs)
 
 static void replication_refresh_limits(BlockDriverState *bs, Error **errp)
 {
+    BDRVReplicationState *s = bs->opaque;
+
     bs->bl.request_alignment = REPL_SECTOR;
+    if (s->role == REPL_PRIMARY) {
+        bs->bl.max_pwrite_zeroes = REPL_ZEROES_MAX;
+        bs->bl.max_pdiscard = REPL_ZEROES_MAX;
+    }
 }
 
 static int coroutine_fn replication_preadv(BlockDriverState *bs, int64_t offset,
@@ -305,6 +312,26 @@ static void replication_checkpoint(ReplicationState *rs, Error **errp)
     aio_context_release(ctx);
 }
 
+static void stop_primary(BDRVReplicationState *s, bool failover, Error **errp)
+{
+    if (!failover) {
+        repl_primary_settle_flushed(s);
+    }
+    if (happens(s, failover ? REPL_FAILOVER : REPL_STOP, errp) == REPL_DO) {
+        repl_primary_abandon(s, failover);
+    }
+}
+
+/* What has begun in one stage has to end in it: hence the drained section */
+static void stop_secondary(BDRVReplicationState *s, bool failover, Error **errp)
+{
+    repl_secondary_quiesce(s);
+    if (happens(s, failover ? REPL_FAILOVER : REPL_STOP, errp) == REPL_DO) {
+        repl_secondary_stop(s, failover);
+    }
+    repl_secondary_resume(s);
+}
+
 static void replication_stop(ReplicationState *rs, bool failover, Error **errp)
 {
     BlockDriverState *bs = rs->opaque;
@@ -312,15 +339,10 @@ static void replication_stop(ReplicationState *rs, bool failover, Error **errp)
     AioContext *ctx = bdrv_get_aio_context(bs);
 
     aio_context_acquire(ctx);
-    if (s->role == REPL_PRIMARY && !failover) {
-        repl_primary_settle_flushed(s);
-    }
-    if (happens(s, failover ? REPL_FAILOVER : REPL_STOP, errp) == REPL_DO) {
-        if (s->role == REPL_PRIMARY) {
-            repl_primary_abandon(s, failover);
-        } else {
-            repl_secondary_stop(s, failover);
-        }
+    if (s->role == REPL_PRIMARY) {
+        stop_primary(s, failover, errp);
+    } else {
+        stop_secondary(s, failover, errp);
     }
     aio_context_release(ctx);
 }
@@ -394,8 +416,10 @@ static BlockDriver bdrv_replication = {
 
 bool replication_only_queues(BlockDriverState *bs)
 {
-    BDRVReplicationState *s = bs->opaque;
+    BDRVReplicationState *s;
 
+    bs = bdrv_skip_filters(bs);
+    s = bs->opaque;
     return bs->drv == &bdrv_replication && s->role == REPL_PRIMARY;
 }
 

@@ -5,6 +5,9 @@
  *                                       0 and 1000 clusters touched
  *   bench-colo-disk merge DIR [whole]   ms of the first flush after a failover
  *                                       from 1000 scattered or whole clusters
+ *   bench-colo-disk during DIR          us per 4 KiB read and write of the guest
+ *                                       from the failover on, while the same is
+ *                                       merged, and when all is
  *   bench-colo-disk write DIR [SOCKET]  fsync'd 4 KiB writes per second through
  *                                       a quorum; with SOCKET, replicated to the
  *                                       NBD export there
@@ -32,6 +35,7 @@
 #define TOUCHED     1000
 #define ROUNDS      21
 #define WRITES      2000
+#define DURING      300
 
 static char *dir;
 
@@ -142,13 +146,15 @@ static void bench_empty(void)
     measure_empty(guest, host, TOUCHED);
 }
 
-/* Both guests have written the same places: the usual case */
-static void bench_merge(bool whole)
+/*
+ * Both guests have written the same places, the usual case; then the failover.
+ * Returns the survivor's disk.
+ */
+static BlockBackend *fail_over(bool whole)
 {
     BlockBackend *host, *guest;
     g_autofree uint8_t *buffer = g_malloc0(CLUSTER);
     int bytes = whole ? CLUSTER : 4096;
-    int64_t begin, done;
     int i, round;
 
     open_secondary(&host, &guest);
@@ -168,12 +174,53 @@ static void bench_merge(bool whole)
             g_assert_cmpint(blk_flush(host), ==, 0);
         }
     }
-    begin = get_clock();
     replication_stop_all(true, &error_abort);
+    return guest;
+}
+
+static void bench_merge(bool whole)
+{
+    BlockBackend *guest = fail_over(whole);
+    int64_t begin = get_clock();
+
     g_assert_cmpint(blk_flush(guest), ==, 0);
-    done = get_clock();
     printf("merge whole=%d clusters=%d ms-first-flush=%.1f\n", whole, TOUCHED,
-           (done - begin) / 1e6);
+           (get_clock() - begin) / 1e6);
+}
+
+/* The worst and the median of reads, and of writes, in places of all kinds */
+static void time_requests(BlockBackend *guest, const char *when)
+{
+    int64_t reads[DURING], writes[DURING];
+    uint8_t buffer[4096];
+    int i;
+
+    memset(buffer, 0x5c, sizeof(buffer));
+    for (i = 0; i < DURING; i++) {
+        int64_t at = (int64_t)(i * 7919LL % (2 * TOUCHED)) * CLUSTER;
+        int64_t begin = get_clock();
+
+        g_assert_cmpint(blk_pread(guest, at, 4096, buffer, 0), ==, 0);
+        reads[i] = get_clock() - begin;
+        begin = get_clock();
+        write_at(guest, at + 8192, buffer);
+        writes[i] = get_clock() - begin;
+    }
+    qsort(reads, DURING, sizeof(reads[0]), compare);
+    qsort(writes, DURING, sizeof(writes[0]), compare);
+    printf("%s us-read-median=%.0f us-read-worst=%.0f us-write-median=%.0f "
+           "us-write-worst=%.0f\n", when, reads[DURING / 2] / 1e3,
+           reads[DURING - 1] / 1e3, writes[DURING / 2] / 1e3,
+           writes[DURING - 1] / 1e3);
+}
+
+static void bench_during(void)
+{
+    BlockBackend *guest = fail_over(true);
+
+    time_requests(guest, "merging");
+    g_assert_cmpint(blk_flush(guest), ==, 0);
+    time_requests(guest, "merged ");
 }
 
 static void bench_write(const char *socket)
@@ -219,7 +266,7 @@ int main(int argc, char **argv)
 {
     if (argc < 3) {
         fprintf(stderr, "usage: %s empty DIR | merge DIR [whole] |"
-                " write DIR [SOCKET]\n", argv[0]);
+                " during DIR | write DIR [SOCKET]\n", argv[0]);
         return 1;
     }
     dir = argv[2];
@@ -231,6 +278,8 @@ int main(int argc, char **argv)
         bench_empty();
     } else if (!strcmp(argv[1], "merge")) {
         bench_merge(argc > 3);
+    } else if (!strcmp(argv[1], "during")) {
+        bench_during();
     } else {
         bench_write(argc > 3 ? argv[3] : NULL);
     }

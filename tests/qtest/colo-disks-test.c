@@ -228,8 +228,7 @@ static int by_value(const void *a, const void *b)
 
 /*
  * What three idle disks have of the pause: draining on the primary, the new epoch
- * on the secondary.  Of a machine that does other things too the least is what
- * counts.
+ * on the secondary.  The median counts: a machine may do other things besides.
  */
 static void run_idle(const char *overlay)
 {
@@ -249,7 +248,7 @@ static void run_idle(const char *overlay)
                    "%.3f, at most %.3f", ns[0] / 1e6,
                    ns[ARRAY_SIZE(ns) / 2] / 1e6,
                    ns[ARRAY_SIZE(ns) - 1] / 1e6);
-    g_assert_cmpuint(ns[0], <=, IDLE_NS);
+    g_assert_cmpuint(ns[ARRAY_SIZE(ns) / 2], <=, IDLE_NS);
     colo_pair_free(pair);
 }
 

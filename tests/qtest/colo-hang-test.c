@@ -304,7 +304,7 @@ static void test_overlay_full(void)
     g_autofree char *reason = NULL;
 
     alarm(CASE_SECONDS);
-    pair->overlay = "88K";      /* the map, and one cluster */
+    pair->overlay = "152K";     /* the map, and two clusters */
     colo_pair_add_secondary(pair, "");
     colo_pair_replicate(pair);
     for (int i = 0; i < 4; i++) {

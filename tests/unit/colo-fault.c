@@ -9,6 +9,7 @@
 #include "qemu/osdep.h"
 #include "qemu/coroutine.h"
 #include "qemu/module.h"
+#include "qemu/timer.h"
 #include "qemu/yank.h"
 #include "qapi/error.h"
 #include "block/block_int.h"
@@ -17,6 +18,7 @@
 typedef struct FaultState {
     int error[FAULT_OPS];
     bool hang, yanked;
+    unsigned delay_ms;
     CoQueue waiting;
     FaultLog log;
 } FaultState;
@@ -49,6 +51,11 @@ void fault_overtake(const char *name)
     find(name)->hang = false;
 }
 
+void fault_delay(const char *name, unsigned ms)
+{
+    find(name)->delay_ms = ms;
+}
+
 const FaultLog *fault_log(const char *name)
 {
     return &find(name)->log;
@@ -72,6 +79,9 @@ static int coroutine_fn before(BlockDriverState *bs, FaultOp op,
     s->log.fua += !!(flags & BDRV_REQ_FUA);
     if (n < sizeof(s->log.order) - 1) {
         s->log.order[n] = "rwzdf"[op];
+    }
+    if (s->delay_ms) {
+        qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, s->delay_ms * (int64_t)SCALE_MS);
     }
     while (s->hang && !s->yanked) {
         qemu_co_queue_wait(&s->waiting, NULL);

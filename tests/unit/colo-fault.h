@@ -37,6 +37,9 @@ void fault_hang(const char *name, bool hang);
 /* New requests pass those that are waiting, until fault_hang(name, false). */
 void fault_overtake(const char *name);
 
+/* From now on each request takes so long; 0: no longer than it has to. */
+void fault_delay(const char *name, unsigned ms);
+
 const FaultLog *fault_log(const char *name);
 
 #endif

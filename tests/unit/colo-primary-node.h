@@ -21,7 +21,7 @@
 #include "sysemu/block-backend.h"
 #include "colo-fault.h"
 
-#define PRIM_SIZE       (8 * MiB)
+#define PRIM_SIZE       (32 * MiB)
 #define PRIM_TIMEOUT_MS 400
 /* What a slow machine may add to a bound */
 #define PRIM_SLACK_MS   20000

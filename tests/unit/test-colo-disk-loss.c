@@ -81,6 +81,8 @@ static void run_fault(const void *opaque)
     if (c->phase == EARLY && c->op == FAULT_FLUSH) {
         answer = -EIO;      /* its write's */
         g_assert_cmpint(blk_flush(blk), ==, 0);
+        /* It is sent only then */
+        replication_start_all(REPLICATION_MODE_PRIMARY, &error_abort);
     }
     g_assert_cmpint(ret, ==, answer);
     if (c->phase == DEFERRED) {
@@ -171,17 +173,106 @@ static void test_silent_hurry(void)
     blk_unref(blk);
 }
 
-/* Attached and not started: nothing is left out */
+/*
+ * Attached and not started: nothing is left out.  Nor does anything wait for the
+ * secondary's platter, which takes long: the end of the first copy and the start
+ * drain, and that would be the end.
+ */
 static void test_early(void)
 {
-    BlockBackend *blk = prim_open_idle(PRIM_TIMEOUT_MS);
+    BlockBackend *blk = prim_open_idle(600 * 1000);
+    const FaultLog *log = fault_log("remote");
 
     g_assert_cmpint(prim_write(blk, 0, 4096, 0xd1, 0), ==, -EIO);
+    g_assert_cmpint(prim_write(blk, 4096, 4096, 0xd2, BDRV_REQ_FUA), ==, -EIO);
+    prim_await_order(log, "ww");
+    bdrv_drain_all();
+    fault_hang("remote", true);
     g_assert_cmpint(blk_flush(blk), ==, 0);
+    bdrv_drain_all();
     replication_start_all(REPLICATION_MODE_PRIMARY, &error_abort);
     g_assert_cmpint(prim_on_disk(0), ==, 0xd1);
-    g_assert_cmpint(prim_stats().sent_requests, ==, 2);
+    g_assert_cmpint(prim_on_disk(4096), ==, 0xd2);
+    prim_await_order(log, "wwf");
+    g_assert_cmpint(log->fua, ==, 0);
+    fault_hang("remote", false);
+    replication_do_checkpoint_all(&error_abort);
+    g_assert_cmpint(prim_stats().sent_requests, ==, 3);
     blk_unref(blk);
+}
+
+/* @count requests at 400 ms, 16 at a time, in one drained section */
+static BlockBackend *drain_busy(int count)
+{
+    BlockBackend *blk = prim_open_with_timeout(600 * 1000);
+    int i;
+
+    fault_delay("remote", 400);
+    for (i = 0; i < count; i++) {
+        g_assert_cmpint(prim_write(blk, i * 4096, 4096, 0x68, 0), ==, 0);
+    }
+    bdrv_drain_all();
+    return blk;
+}
+
+/* A secondary that has much to do and answers is none that is silent */
+static void test_busy(void)
+{
+    int64_t begin = prim_now_ms();
+    BlockBackend *blk = drain_busy(4 * 16);
+
+    g_assert_cmpint(prim_now_ms() - begin, >=, 3 * 400);
+    replication_do_checkpoint_all(&error_abort);
+    g_assert_cmpint(prim_on_disk(63 * 4096), ==, 0x68);
+    blk_unref(blk);
+}
+
+/* But not for ever, for QMP waits as well */
+static void test_busy_long(void)
+{
+    int64_t begin = prim_now_ms();
+    BlockBackend *blk = drain_busy(12 * 16);
+
+    g_assert_cmpint(prim_now_ms() - begin, >=, 3000);
+    prim_expect_refusal("more than 3000 ms in a drained section");
+    g_assert_cmpint(prim_stats().dropped_requests, >, 0);
+    blk_unref(blk);
+}
+
+/*
+ * The answer comes in the last moment, and in the same drained section there is
+ * another request, which gets none: that has an end, too.
+ */
+static void test_late_then_silent(void)
+{
+    int tries = 20;
+
+    while (tries--) {
+        BlockBackend *blk = prim_open_with_timeout(600 * 1000);
+        BlockDriverState *bs = blk_bs(blk);
+        bool in_time;
+
+        fault_delay("remote", 740);
+        g_assert_cmpint(prim_write(blk, 0, 4096, 0x69, 0), ==, 0);
+        bdrv_drained_begin(bs);
+        in_time = prim_stats().stage == REPLICATION_STAGE_RUNNING;
+        if (in_time) {
+            int64_t begin = prim_now_ms();
+
+            fault_hang("remote", true);
+            bdrv_flush(bs);
+            bdrv_drain(bs);
+            g_assert_cmpint(prim_now_ms() - begin, >=, 700);
+            g_assert_cmpint(prim_now_ms() - begin, <, 700 + PRIM_SLACK_MS);
+            prim_expect_refusal("in a drained section");
+        }
+        bdrv_drained_end(bs);
+        blk_unref(blk);
+        if (in_time) {
+            return;
+        }
+    }
+    g_test_skip("this machine is too busy to meet a moment of 100 ms");
 }
 
 static void test_silent_close(void)
@@ -276,6 +367,9 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/disk/loss/silent/failover", test_silent_failover);
     g_test_add_func("/colo/disk/loss/silent/idle", test_silent_idle);
     g_test_add_func("/colo/disk/loss/silent/hurry", test_silent_hurry);
+    g_test_add_func("/colo/disk/loss/busy/answers", test_busy);
+    g_test_add_func("/colo/disk/loss/busy/long", test_busy_long);
+    g_test_add_func("/colo/disk/loss/busy/silent", test_late_then_silent);
     g_test_add_func("/colo/disk/loss/early", test_early);
     g_test_add_func("/colo/disk/loss/slow", test_slow);
     ret = g_test_run();

@@ -256,6 +256,96 @@ static void test_held(void)
     blk_unref(blk);
 }
 
+typedef struct Waiter {
+    BlockBackend *blk;
+    bool flush, zeroes;
+    int ret;
+} Waiter;
+
+static void coroutine_fn waiter_entry(void *opaque)
+{
+    static uint8_t buffer[4096];
+    Waiter *w = opaque;
+
+    if (w->flush) {
+        w->ret = blk_co_flush(w->blk);
+    } else if (w->zeroes) {
+        w->ret = blk_co_pwrite_zeroes(w->blk, 512, 28 * MiB, 0);
+    } else {
+        w->ret = blk_co_pwrite(w->blk, 4096, sizeof(buffer), buffer, 0);
+    }
+}
+
+static void await(const Waiter *w)
+{
+    int64_t begin = prim_now_ms();
+
+    while (w->ret == -EINPROGRESS) {
+        g_assert_cmpint(prim_now_ms() - begin, <, PRIM_SLACK_MS);
+        main_loop_wait(true);
+        g_usleep(1000);
+    }
+}
+
+/*
+ * Large zeroes go in parts, and no more at once than of data: the secondary, which
+ * has to keep what was there, needs time for each.
+ */
+static void test_large_zeroes(void)
+{
+    BlockBackend *blk = prim_open_with_timeout(600 * 1000);
+    Waiter w = { .blk = blk, .zeroes = true, .ret = -EINPROGRESS };
+    const FaultLog *log = fault_log("remote");
+
+    g_assert_cmpint(prim_write(blk, 0, 16 * MiB, 0xe9, 0), ==, 0);
+    g_assert_cmpint(prim_write(blk, 16 * MiB, 16 * MiB, 0xe9, 0), ==, 0);
+    replication_do_checkpoint_all(&error_abort);
+    fault_hang("remote", true);
+    qemu_coroutine_enter(qemu_coroutine_create(waiter_entry, &w));
+    prim_await_order(log, "wwzzzz");
+    g_assert_cmpint(w.ret, ==, -EINPROGRESS);
+    g_assert_cmpint(prim_stats().queued_bytes, <=, 16 * MiB);
+    g_assert(!replication_is_short_all());
+    fault_hang("remote", false);
+    await(&w);
+    g_assert_cmpint(w.ret, ==, 0);
+    replication_do_checkpoint_all(&error_abort);
+    g_assert_cmpstr(log->order, ==, "wwzzzzzzz");
+    g_assert_cmpint(prim_on_disk(511), ==, 0xe9);
+    g_assert_cmpint(prim_on_disk(512), ==, 0);
+    g_assert_cmpint(prim_on_disk(28 * MiB + 511), ==, 0);
+    g_assert_cmpint(prim_on_disk(28 * MiB + 512), ==, 0xe9);
+    g_assert_cmpint(blk_pdiscard(blk, 0, 8 * MiB), ==, 0);
+    replication_do_checkpoint_all(&error_abort);
+    g_assert_cmpstr(log->order, ==, "wwzzzzzzzdd");
+    blk_unref(blk);
+}
+
+/*
+ * A flush and a write wait for one large request; a checkpoint that becomes due
+ * lets the flush go on, and the write with the end of that request.
+ */
+static void test_defer_waiters(void)
+{
+    BlockBackend *blk = prim_open_with_timeout(600 * 1000);
+    Waiter flush = { .blk = blk, .flush = true, .ret = -EINPROGRESS };
+    Waiter write = { .blk = blk, .ret = -EINPROGRESS };
+
+    fault_hang("remote", true);
+    g_assert_cmpint(prim_write(blk, 0, 17 * MiB, 0xe8, 0), ==, 0);
+    qemu_coroutine_enter(qemu_coroutine_create(waiter_entry, &flush));
+    qemu_coroutine_enter(qemu_coroutine_create(waiter_entry, &write));
+    g_assert_cmpint(flush.ret, ==, -EINPROGRESS);
+    replication_defer_flushes_all(true);
+    fault_hang("remote", false);
+    await(&flush);
+    await(&write);
+    g_assert_cmpint(flush.ret, ==, 0);
+    g_assert_cmpint(write.ret, ==, 0);
+    replication_do_checkpoint_all(&error_abort);
+    blk_unref(blk);
+}
+
 /* Writes of one place arrive in their order, whatever the queue does */
 static void test_order(void)
 {
@@ -272,10 +362,19 @@ static void test_order(void)
     blk_unref(blk);
 }
 
+static void put_below(QDict *options, const char *prefix, const char *key,
+                      const char *value)
+{
+    g_autofree char *full = g_strconcat(prefix, key, NULL);
+
+    qdict_put_str(options, full, value);
+}
+
 /* As a primary has it: its own disk, and the secondary's, which is prim_image */
-static BlockBackend *open_quorum(void)
+static BlockBackend *open_quorum(bool filter)
 {
     QDict *options = qdict_new();
+    const char *replica = filter ? "children.1.file." : "children.1.";
     BlockBackend *blk;
 
     qdict_put_str(options, "driver", "quorum");
@@ -285,25 +384,48 @@ static BlockBackend *open_quorum(void)
     qdict_put_str(options, "children.0.node-name", "own");
     qdict_put_str(options, "children.0.file.driver", "file");
     qdict_put_str(options, "children.0.file.filename", prim_own_image);
-    qdict_put_str(options, "children.1.driver", "replication");
-    qdict_put_str(options, "children.1.mode", "primary");
-    qdict_put_str(options, "children.1.file.driver", "file");
-    qdict_put_str(options, "children.1.file.filename", prim_image);
+    if (filter) {
+        qdict_put_str(options, "children.1.driver", "colo-fault");
+        qdict_put_str(options, "children.1.node-name", "filter");
+    }
+    put_below(options, replica, "driver", "replication");
+    put_below(options, replica, "mode", "primary");
+    put_below(options, replica, "file.driver", "file");
+    put_below(options, replica, "file.filename", prim_image);
     blk = blk_new_open(NULL, NULL, options, BDRV_O_RDWR, &error_abort);
     replication_start_all(REPLICATION_MODE_PRIMARY, &error_abort);
     return blk;
 }
 
 /* What the guest is told is what its own disk says, not what is queued */
-static void test_own_disk(void)
+static void test_own_disk(const void *opaque)
 {
-    BlockBackend *blk = open_quorum();
+    BlockBackend *blk = open_quorum(GPOINTER_TO_INT(opaque));
 
     g_assert_cmpint(prim_write(blk, 0, 4096, 0xbb, 0), ==, 0);
     g_assert_cmpint(blk_flush(blk), ==, 0);
     fault_set("own", FAULT_WRITE, EIO);
     g_assert_cmpint(prim_write(blk, 0, 4096, 0xbc, 0), ==, -EIO);
     fault_set("own", FAULT_FLUSH, EIO);
+    g_assert_cmpint(blk_flush(blk), ==, -EIO);
+    blk_unref(blk);
+}
+
+/* Its own disk has been taken away: what is queued is nowhere yet */
+static void test_no_own_disk(void)
+{
+    BlockBackend *blk = open_quorum(false);
+    BlockDriverState *bs = blk_bs(blk);
+    BdrvChild *own;
+
+    QLIST_FOREACH(own, &bs->children, next) {
+        if (!strcmp(own->bs->node_name, "own")) {
+            break;
+        }
+    }
+    bdrv_del_child(bs, own, &error_abort);
+    g_assert_cmpint(prim_write(blk, 0, 4096, 0xbd, 0), ==, -EIO);
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 0, 65536, 0), ==, -EIO);
     g_assert_cmpint(blk_flush(blk), ==, -EIO);
     blk_unref(blk);
 }
@@ -361,7 +483,7 @@ static uint8_t own_byte(int64_t offset)
  */
 static void test_overlap(void)
 {
-    BlockBackend *blk = open_quorum();
+    BlockBackend *blk = open_quorum(false);
     Overlap first, second, apart;
     int64_t at;
 
@@ -426,6 +548,8 @@ int main(int argc, char **argv)
                     test_background_drain);
     g_test_add_func("/colo/disk/primary/defer/commit", test_defer);
     g_test_add_func("/colo/disk/primary/defer/room", test_defer_room);
+    g_test_add_func("/colo/disk/primary/defer/waiters", test_defer_waiters);
+    g_test_add_func("/colo/disk/primary/large-zeroes", test_large_zeroes);
     g_test_add_data_func("/colo/disk/primary/defer/closed",
                          GINT_TO_POINTER(false), test_defer_end);
     g_test_add_data_func("/colo/disk/primary/defer/stopped",
@@ -433,7 +557,11 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/disk/primary/large-epoch", test_large_epoch);
     g_test_add_func("/colo/disk/primary/held", test_held);
     g_test_add_func("/colo/disk/primary/order", test_order);
-    g_test_add_func("/colo/disk/primary/own-disk", test_own_disk);
+    g_test_add_data_func("/colo/disk/primary/own-disk/child",
+                         GINT_TO_POINTER(false), test_own_disk);
+    g_test_add_data_func("/colo/disk/primary/own-disk/filter",
+                         GINT_TO_POINTER(true), test_own_disk);
+    g_test_add_func("/colo/disk/primary/own-disk/none", test_no_own_disk);
     g_test_add_func("/colo/disk/primary/overlap", test_overlap);
     g_test_add_func("/colo/disk/primary/options", test_options);
     ret = g_test_run();

@@ -133,6 +133,70 @@ static void test_stop(const void *opaque)
     sec_on_disk(0, SEC_CLUSTER, 0x12);
 }
 
+typedef struct Write {
+    BlockBackend *blk;
+    uint8_t buffer[3 * SEC_CLUSTER];
+    int ret;
+} Write;
+
+static void coroutine_fn write_entry(void *opaque)
+{
+    Write *w = opaque;
+
+    w->ret = blk_co_pwrite(w->blk, SEC_CLUSTER / 2, sizeof(w->buffer), w->buffer, 0);
+}
+
+/* A write that hangs at @node and goes on a little later */
+static void begin_write(Write *w, BlockBackend *blk, const char *node, uint8_t value)
+{
+    w->blk = blk;
+    w->ret = -EINPROGRESS;
+    memset(w->buffer, value, sizeof(w->buffer));
+    fault_delay(node, 30);
+    qemu_coroutine_enter(qemu_coroutine_create(write_entry, w));
+    g_assert_cmpint(w->ret, ==, -EINPROGRESS);
+}
+
+/*
+ * Requests under way when a commit or a failover comes, with nobody but the driver
+ * to wait for them: what they have done is complete in the stage that they began in.
+ */
+static void test_in_flight(const void *opaque)
+{
+    bool images = GPOINTER_TO_INT(opaque) == SEC_IMAGES;
+    g_autofree Write *own = g_new0(Write, 1), *other = g_new0(Write, 1);
+
+    sec_open(GPOINTER_TO_INT(opaque));
+    g_assert_cmpint(sec_put(sec_host, 0, SEC_SIZE, 0x11), ==, 0);
+    replication_do_checkpoint_all(&error_abort);
+    begin_write(other, sec_host, "parent", 0x31);
+    if (images) {
+        begin_write(own, sec_guest, "active", 0x21);
+    }
+    replication_do_checkpoint_all(&error_abort);
+    g_assert_cmpint(other->ret, ==, 0);
+    g_assert_cmpint(own->ret, ==, 0);
+    sec_sees(sec_guest, SEC_CLUSTER / 2, 3 * SEC_CLUSTER, 0x31);
+    g_assert_cmpint(sec_stats().own_bytes + sec_stats().held_bytes, ==, 0);
+
+    begin_write(other, sec_host, "parent", 0x32);
+    if (images) {
+        begin_write(own, sec_guest, "active", 0x22);
+    } else {
+        g_assert_cmpint(sec_put(sec_guest, 0, 512, 0x22), ==, 0);
+    }
+    replication_stop_all(true, &error_abort);
+    g_assert_cmpint(other->ret, ==, 0);
+    g_assert_cmpint(own->ret, ==, 0);
+    sec_sees(sec_guest, SEC_CLUSTER / 2, 3 * SEC_CLUSTER, images ? 0x22 : 0x31);
+    fault_delay("parent", 0);
+    g_assert_cmpint(sec_put(sec_guest, 0, 512, 0x23), ==, 0);
+    sec_wait_stage(REPLICATION_STAGE_DONE);
+    sec_on_disk(0, 512, 0x23);
+    sec_on_disk(SEC_CLUSTER / 2, 3 * SEC_CLUSTER, images ? 0x22 : 0x31);
+    sec_close();
+}
+
 typedef struct Flush {
     int ret;
 } Flush;
@@ -219,6 +283,39 @@ static void test_merge_fua(const void *opaque)
     sec_close();
 }
 
+/* Some guests send requests without data, in whatever stage the node is */
+static void put_nothing(void)
+{
+    g_assert_cmpint(sec_put(sec_guest, 0, 0, 0), ==, 0);
+    g_assert_cmpint(sec_put(sec_guest, SEC_CLUSTER, 0, 0), ==, 0);
+    g_assert_cmpint(sec_put(sec_guest, SEC_SIZE, 0, 0), ==, 0);
+    g_assert_cmpint(blk_pwrite_zeroes(sec_guest, 512, 0, 0), ==, 0);
+    g_assert_cmpint(blk_pdiscard(sec_guest, 512, 0), ==, 0);
+    sec_sees(sec_guest, 512, 0, 0);
+}
+
+static void test_no_data(const void *opaque)
+{
+    uint8_t nothing;
+
+    open_slow_merge(GPOINTER_TO_INT(opaque));
+    put_nothing();
+    g_assert_cmpint(sec_put(sec_host, 0, 0, 0), ==, 0);
+    replication_stop_all(true, &error_abort);
+    g_assert_cmpint(sec_stats().stage, ==, REPLICATION_STAGE_MERGING);
+    put_nothing();
+    fault_set("parent", FAULT_WRITE, EIO);
+    g_assert_cmpint(blk_flush(sec_guest), ==, -EIO);
+    g_assert_cmpint(sec_stats().stage, ==, REPLICATION_STAGE_STUCK);
+    put_nothing();
+    fault_set("parent", FAULT_WRITE, 0);
+    g_assert_cmpint(blk_pwrite(sec_guest, 0, 0, &nothing, BDRV_REQ_FUA), ==, 0);
+    g_assert_cmpint(sec_stats().stage, ==, REPLICATION_STAGE_DONE);
+    put_nothing();
+    sec_on_disk(0, SEC_SIZE, 0x22);
+    sec_close();
+}
+
 /*
  * The merge ends while everything is drained, as another disk may have it: the
  * graph changes afterwards only, and the disk goes on.
@@ -267,7 +364,7 @@ static void test_limit(void)
         QDict *options = sec_options(SEC_MEMORY, "childs0");
 
         /* 128 KiB, and the map of 65 clusters */
-        qdict_put_str(options, "overlay.limit", "140K");
+        qdict_put_str(options, "overlay.limit", "145K");
         sec_guest = blk_new_open(NULL, NULL, options, BDRV_O_RDWR, &error_abort);
     }
     replication_start_all(REPLICATION_MODE_SECONDARY, &error_abort);
@@ -321,9 +418,15 @@ static void test_refusals(void)
     replication_start_all(REPLICATION_MODE_SECONDARY, &err);
     g_assert(strstr(error_get_pretty(err), "running already"));
     error_free(err);
+    err = NULL;
     /* the disk and the images keep their size */
     g_assert_cmpint(blk_set_perm(sec_host, BLK_PERM_WRITE | BLK_PERM_RESIZE,
                                  BLK_PERM_ALL, NULL), <, 0);
+    /* Once it has ended, there is no other beginning */
+    replication_stop_all(false, &error_abort);
+    replication_start_all(REPLICATION_MODE_SECONDARY, &err);
+    g_assert(err && strstr(error_get_pretty(err), "has ended on this node"));
+    error_free(err);
     sec_close();
 }
 
@@ -347,6 +450,44 @@ static void test_refused_shared(void)
     sec_close();
 }
 
+/*
+ * Whoever names the disk by its node gets below the filter: nobody can write there,
+ * while replication runs.
+ */
+static void test_refused_below(const void *opaque)
+{
+    BlockBackend *blk = blk_new(qemu_get_aio_context(), 0, BLK_PERM_ALL);
+    BlockDriverState *bs;
+    Error *err = NULL;
+
+    sec_open(GPOINTER_TO_INT(opaque));
+    bs = bdrv_find_node("parent0");
+    g_assert(bs != blk_bs(sec_host));
+    g_assert_cmpint(blk_insert_bs(blk, bs, &error_abort), ==, 0);
+    g_assert_cmpint(blk_set_perm(blk, BLK_PERM_CONSISTENT_READ, BLK_PERM_ALL,
+                                 &error_abort), ==, 0);
+    g_assert_cmpint(blk_set_perm(blk, BLK_PERM_WRITE, BLK_PERM_ALL, &err), <, 0);
+    g_test_message("%s", error_get_pretty(err));
+    error_free(err);
+    /* The filter writes */
+    err = NULL;
+    g_assert_cmpint(blk_set_perm(blk, BLK_PERM_CONSISTENT_READ,
+                                 BLK_PERM_ALL & ~BLK_PERM_WRITE, &err), <, 0);
+    error_free(err);
+    g_assert_cmpint(sec_put(sec_host, 0, 512, 0x11), ==, 0);
+    sec_sees(sec_guest, 0, 512, 0);
+    replication_do_checkpoint_all(&error_abort);
+    g_assert_cmpint(sec_put(sec_guest, 512, 512, 0x22), ==, 0);
+    replication_stop_all(true, &error_abort);
+    sec_wait_stage(REPLICATION_STAGE_DONE);
+    sec_sees(blk, 0, 512, 0x11);
+    sec_sees(blk, 512, 512, 0x22);
+    g_assert_cmpint(blk_set_perm(blk, BLK_PERM_WRITE, BLK_PERM_ALL, &error_abort),
+                    ==, 0);
+    blk_unref(blk);
+    sec_close();
+}
+
 /* Said when QEMU starts, not when it is needed */
 static void test_refused_directory(void)
 {
@@ -361,6 +502,33 @@ static void test_refused_directory(void)
     g_assert(strstr(error_get_pretty(err), "overlay.directory=/nowhere/at-all"));
     error_free(err);
     blk_unref(sec_host);
+}
+
+static void test_refused_limit(void)
+{
+    static const struct { SecKind kind; const char *limit; bool ok; } cases[] = {
+        { SEC_MEMORY, "0", false }, { SEC_MEMORY, "143K", false },
+        { SEC_MEMORY, "144K", true }, { SEC_SPILL, "71K", false },
+        { SEC_SPILL, "72K", true },
+    };
+    int i;
+
+    for (i = 0; i < ARRAY_SIZE(cases); i++) {
+        QDict *options;
+        Error *err = NULL;
+
+        sec_make_images(SEC_SIZE);
+        sec_open_parent();
+        options = sec_options(cases[i].kind, "childs0");
+        qdict_put_str(options, "overlay.limit", cases[i].limit);
+        sec_guest = blk_new_open(NULL, NULL, options, BDRV_O_RDWR, &err);
+        g_assert(!!sec_guest == cases[i].ok);
+        g_assert(!err == cases[i].ok);
+        g_assert(!err || strstr(error_get_pretty(err), "overlay.limit"));
+        error_free(err);
+        blk_unref(sec_guest);
+        blk_unref(sec_host);
+    }
 }
 
 /* Two disks: one of them cannot commit, so neither does */
@@ -405,6 +573,8 @@ int main(int argc, char **argv)
         { "stop", test_stop },
         { "merge-flush", test_merge_flush },
         { "merge-fua", test_merge_fua },
+        { "no-data", test_no_data },
+        { "in-flight", test_in_flight },
         { "merged-drained", test_merged_drained },
     };
     int i, kind, ret;
@@ -426,8 +596,13 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/disk/secondary/limit", test_limit);
     g_test_add_func("/colo/disk/secondary/refusals", test_refusals);
     g_test_add_func("/colo/disk/secondary/refused/shared", test_refused_shared);
+    g_test_add_data_func("/colo/disk/secondary/refused/below/images",
+                         GINT_TO_POINTER(SEC_IMAGES), test_refused_below);
+    g_test_add_data_func("/colo/disk/secondary/refused/below/memory",
+                         GINT_TO_POINTER(SEC_MEMORY), test_refused_below);
     g_test_add_func("/colo/disk/secondary/refused/directory",
                     test_refused_directory);
+    g_test_add_func("/colo/disk/secondary/refused/limit", test_refused_limit);
     g_test_add_func("/colo/disk/secondary/all-or-none", test_all_or_none);
     ret = g_test_run();
     sec_cleanup();
