@@ -156,6 +156,10 @@ int colo_link_poll(ColoLink *link, ColoMsg *msg, Error **errp)
 {
     int ret;
 
+    if (link->reader.failed) {
+        error_setg(errp, "what the peer sent before was no message");
+        return -1;
+    }
     do {
         size_t wanted;
         uint8_t *room = colo_reader_room(&link->reader, &wanted);

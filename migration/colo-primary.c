@@ -333,12 +333,14 @@ static bool next_trigger(Primary *p, ColoTriggerCause *cause, Error **errp)
 /* If the secondary has said why, that is better than what we found out. */
 static void take_secondarys_word(Primary *p, Error **error)
 {
+    int64_t end = colo_primary_now_ns() + LAST_WORD_NS;
     Error *err = NULL;
     ColoMsg msg;
 
     colo_channel_wait(p->talk.link.channel, LAST_WORD_NS);
-    while (colo_link_poll(&p->talk.link, &msg, &err) > 0) {
-        /* What it said before */
+    while (colo_link_poll(&p->talk.link, &msg, &err) > 0 &&
+           colo_primary_now_ns() < end) {
+        /* What it said before; one that goes on and on has no last word */
     }
     if (err && p->talk.link.session.state == COLO_SESSION_ENDED) {
         error_free(*error);

@@ -274,26 +274,41 @@ static size_t reader_missing(const ColoReader *reader)
 
 uint8_t *colo_reader_room(ColoReader *reader, size_t *wanted)
 {
-    if (!reader_missing(reader)) {
+    /* The length in a header that was refused is no length */
+    if (reader->failed || !reader_missing(reader)) {
         reader->have = 0;
     }
     *wanted = reader_missing(reader);
     return reader->data + reader->have;
 }
 
-int colo_reader_next(ColoReader *reader, size_t bytes, ColoMsg *msg,
-                     Error **errp)
+/* The header is there: is it that of a message with room here? */
+static bool reader_accepts(const ColoReader *reader, ColoMsg *msg, Error **errp)
 {
-    reader->have += bytes;
-    if (reader->have < COLO_MSG_HEADER) {
-        return 0;
-    }
     if (!colo_msg_decode(reader->data, msg, errp)) {
-        return -1;
+        return false;
     }
     if (msg->length > COLO_MSG_PAYLOAD_MAX) {
         error_setg(errp, "the peer sent %s, which is not for this side",
                    colo_msg_name(msg->type));
+        return false;
+    }
+    return true;
+}
+
+int colo_reader_next(ColoReader *reader, size_t bytes, ColoMsg *msg,
+                     Error **errp)
+{
+    if (reader->failed) {
+        error_setg(errp, "what the peer sent before was no message");
+        return -1;
+    }
+    reader->have += bytes;
+    if (reader->have < COLO_MSG_HEADER) {
+        return 0;
+    }
+    if (!reader_accepts(reader, msg, errp)) {
+        reader->failed = true;
         return -1;
     }
     return reader_missing(reader) ? 0 : 1;

@@ -84,6 +84,10 @@ static const FaultCase fault_cases[] = {
     { "garbage/committed/p", TO_P, COLO_MSG_COMMITTED, 0, COLO_GARBAGE,
       PRIMARY },
     { "garbage/running/p", TO_P, COLO_MSG_RUNNING, 0, COLO_GARBAGE, PRIMARY },
+    { "long/committed/p", TO_P, COLO_MSG_COMMITTED, 0, COLO_LONG, PRIMARY },
+    { "long/running/p", TO_P, COLO_MSG_RUNNING, 0, COLO_LONG, PRIMARY },
+    { "long/stop/s", TO_S, COLO_MSG_STOP, 0, COLO_LONG, SECONDARY },
+    { "long/ram/s", TO_S, COLO_MSG_RAM, 0, COLO_LONG, SECONDARY },
 };
 
 static void set_timeout(ColoPair *pair, int ms)
