@@ -284,3 +284,22 @@ bool colo_checkpoint_make(Primary *p, ColoTriggerCause cause, Error **errp)
     defer_flushes(false);
     return ok;
 }
+
+bool colo_checkpoint_first(Primary *p, Error **errp)
+{
+    Error *err = NULL;
+
+    colo_primary_tell_compares(p);
+    qemu_mutex_lock_iothread();
+    colo_primary_tell_filters(COLO_EVENT_CHECKPOINT);
+    if (!p->talk.over(errp)) {
+        replication_start_all(REPLICATION_MODE_PRIMARY, &err);
+        p->disks_started = !err;
+    }
+    qemu_mutex_unlock_iothread();
+    if (err) {
+        error_propagate_prepend(errp, err,
+                                "disk replication does not start: ");
+    }
+    return p->disks_started;
+}
