@@ -173,7 +173,7 @@ static void account(Primary *p, ColoTriggerCause cause, int64_t mismatch_ns,
 void colo_checkpoint_note_slices(Primary *p)
 {
     while (!g_queue_is_empty(&p->slices) &&
-           colo_talk_answered(&p->talk, GPOINTER_TO_UINT(
+           colo_debt_answered(&p->talk.debt, GPOINTER_TO_UINT(
                                   g_queue_peek_head(&p->slices)))) {
         g_queue_pop_head(&p->slices);
         colo_ram_send_taken(p->ram);

@@ -297,7 +297,7 @@ static bool send_background(Primary *p, int64_t *wait_ns, Error **errp)
     if (!colo_talk_say(&p->talk, COLO_MSG_ALIVE, errp)) {
         return false;
     }
-    g_queue_push_tail(&p->slices, GUINT_TO_POINTER(p->talk.asked));
+    g_queue_push_tail(&p->slices, GUINT_TO_POINTER(p->talk.debt.asked));
     colo_stats_add_background(colo_channel_sent(p->talk.link.channel) - before);
     return true;
 }

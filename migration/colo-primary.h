@@ -28,7 +28,7 @@ typedef struct Primary {
     VMChangeStateEntry *guest_watch;
     bool disks_started;
     bool guest_started;
-    GQueue slices;              /* on their way: ColoTalk.asked of each */
+    GQueue slices;              /* on their way: ColoDebt.asked of each */
 } Primary;
 
 /* colo-primary.c */

@@ -166,7 +166,8 @@ enum { P = 1 << COLO_ROLE_PRIMARY, S = 1 << COLO_ROLE_SECONDARY };
  * here is refused.  A message of P may meet one of S on its way: P hears
  * RUNNING when it has sent BACKGROUND or ALIVE already, so both are allowed
  * while S loads.  Those of S come in order: it sends none on its own account
- * while a checkpoint goes on, but ALIVE, late answers to P's.
+ * while a checkpoint goes on, but ALIVE, late answers to P's.  It has given these
+ * before COMMITTED, and gives none while it loads or starts.
  */
 static const struct {
     ColoSessionState state;
@@ -181,25 +182,25 @@ static const struct {
     T(ANSWERING,  HELLO,      P,     STARTING),
     T(ANSWERING,  ERROR,      P | S, ENDED),
     T(STARTING,   RUNNING,    S,     READY),
-    T(STARTING,   ALIVE,      P | S, STARTING),
+    T(STARTING,   ALIVE,      P,     STARTING),
     T(STARTING,   ERROR,      P | S, ENDED),
     T(READY,      BACKGROUND, P,     READY),
     T(READY,      ALIVE,      P | S, READY),
     T(READY,      STOP,       P,     STOPPED),
     T(READY,      ERROR,      P | S, ENDED),
     T(STOPPED,    RAM,        P,     SENDING),
-    T(STOPPED,    ALIVE,      P | S, STOPPED),
+    T(STOPPED,    ALIVE,      S,     STOPPED),
     T(STOPPED,    ERROR,      P | S, ENDED),
     T(SENDING,    RAM,        P,     SENDING),
     T(SENDING,    DEVICES,    P,     COMMITTING),
-    T(SENDING,    ALIVE,      P | S, SENDING),
+    T(SENDING,    ALIVE,      S,     SENDING),
     T(SENDING,    ERROR,      P | S, ENDED),
     T(COMMITTING, COMMITTED,  S,     LOADING),
     T(COMMITTING, ALIVE,      S,     COMMITTING),
     T(COMMITTING, ERROR,      P | S, ENDED),
     T(LOADING,    RUNNING,    S,     READY),
     T(LOADING,    BACKGROUND, P,     LOADING),
-    T(LOADING,    ALIVE,      P | S, LOADING),
+    T(LOADING,    ALIVE,      P,     LOADING),
     T(LOADING,    ERROR,      P | S, ENDED),
 #undef T
 };

@@ -135,6 +135,10 @@ static void do_fault(ColoProxy *p, const uint8_t *rest, size_t size)
     case COLO_DRIP:
         drip(p, rest, size);
         break;
+    case COLO_SLOW:
+        g_usleep(COLO_DRIP_MS * 1000);
+        colo_relay_pass(p->relay, p->way, rest, size);
+        break;
     default:
         break;
     }
@@ -168,7 +172,7 @@ static bool forward(void *opaque, int way)
     if (hit) {
         do_fault(p, data + size, all - size);
     }
-    return !hit;
+    return !hit || p->fault == COLO_SLOW;
 }
 
 /* ColoRelayCuts */

@@ -31,6 +31,7 @@ typedef enum {
     COLO_LONG,          /* so does a DEVICES, as long as is allowed to a primary */
     COLO_FLOOD,         /* so does ALIVE after ALIVE, as fast as it goes */
     COLO_DRIP,          /* the rest comes a byte at a time, COLO_DRIP_MS apart */
+    COLO_SLOW,          /* it comes 64 KiB at a time at most, COLO_DRIP_MS apart */
 } ColoProxyFault;
 
 #define COLO_DRIP_MS 1000
