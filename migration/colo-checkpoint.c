@@ -87,7 +87,7 @@ static bool gather(Primary *p, int64_t *since, Error **errp)
         return false;
     }
     start = colo_primary_now_ns();
-    if (!save_devices(p, errp)) {
+    if (!colo_ram_send_check_sizes(p->ram, errp) || !save_devices(p, errp)) {
         return false;
     }
     devices_ns = colo_primary_now_ns() - start;
