@@ -19,6 +19,10 @@
 /* Short, for a test; a busy machine must not exceed it by itself */
 #define PEER_TIMEOUT_MS 4000
 
+/* The longest wait is of two; the shortest thing that drips takes five. */
+#define NOTICE_MS (3 * PEER_TIMEOUT_MS)
+QEMU_BUILD_BUG_ON(NOTICE_MS >= COLO_MSG_HEADER * COLO_DRIP_MS);
+
 /* What a monitor may take to answer, on a machine that does other things too */
 #define ANSWER_MS 3000
 
@@ -128,13 +132,21 @@ static void answer(ColoSide *side)
     qobject_unref(dict);
 }
 
-/* Both must answer as long as they wait for each other. */
+/*
+ * Both must answer as long as they wait for each other, and notice before what
+ * comes in drops has come.
+ */
 static void await_loss(ColoPair *pair, ColoProxy *proxy)
 {
     int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
+    bool hit = false;
 
     while (!colo_proxy_hit(proxy) || !colo_side_count(pair->p, "COLO_LOST") ||
            !colo_side_count(pair->s, "COLO_LOST")) {
+        if (!hit && colo_proxy_hit(proxy)) {
+            hit = true;
+            end = g_get_monotonic_time() + NOTICE_MS * 1000LL;
+        }
         answer(pair->p);
         answer(pair->s);
         if (g_get_monotonic_time() > end) {
