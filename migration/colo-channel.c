@@ -26,6 +26,7 @@ struct ColoChannel {
     EventNotifier kick;
     GByteArray *backlog;        /* written, from @backlog_sent on not sent */
     size_t backlog_sent;
+    bool down;                  /* atomic: nothing is read any more */
     bool patient;
     ColoPatience patience;      /* for reads and writes, not for a mere wait */
     bool awake;                 /* watch before a wait */
@@ -235,11 +236,24 @@ void colo_channel_set_patient(ColoChannel *c, bool patient)
     c->patient = patient;
 }
 
+bool colo_channel_is_up(ColoChannel *c, Error **errp)
+{
+    if (!qatomic_read(&c->down)) {
+        return true;
+    }
+    error_setg(errp, "the connection has been shut down");
+    return false;
+}
+
 static ssize_t read_now(ColoChannel *c, const struct iovec *iov, size_t niov,
                         Error **errp)
 {
-    ssize_t n = qio_channel_readv(c->ioc, iov, niov, errp);
+    ssize_t n;
 
+    if (!colo_channel_is_up(c, errp)) {
+        return -1;
+    }
+    n = qio_channel_readv(c->ioc, iov, niov, errp);
     if (n == QIO_CHANNEL_ERR_BLOCK) {
         return 0;
     }
@@ -310,6 +324,8 @@ void colo_channel_kick(ColoChannel *c)
 
 void colo_channel_shutdown(ColoChannel *c)
 {
+    /* What has arrived before could be read else, which may be much */
+    qatomic_set(&c->down, true);
     qio_channel_shutdown(c->ioc, QIO_CHANNEL_SHUTDOWN_BOTH, NULL);
     colo_channel_kick(c);
 }

@@ -81,8 +81,14 @@ unsigned colo_channel_wait(ColoChannel *c, int64_t timeout_ns);
 /* Make colo_channel_wait() return.  Any thread. */
 void colo_channel_kick(ColoChannel *c);
 
-/* End the connection; all waits of its thread return soon.  Any thread. */
+/*
+ * End the connection; all waits of its thread return soon, and no read succeeds any
+ * more.  Any thread.
+ */
 void colo_channel_shutdown(ColoChannel *c);
+
+/* False, with @errp set, after that.  Any thread. */
+bool colo_channel_is_up(ColoChannel *c, Error **errp);
 
 /* Bytes so far.  Any thread. */
 uint64_t colo_channel_sent(ColoChannel *c);

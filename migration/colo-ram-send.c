@@ -44,6 +44,7 @@
 
 /* So many pages go to the connection at a time, for S to begin with */
 #define FLUSH_PAGES 128
+QEMU_BUILD_BUG_ON(FLUSH_PAGES > COLO_RAM_BATCH_PAGES);
 
 typedef struct SendBlock {
     RAMBlock *rb;
