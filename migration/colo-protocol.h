@@ -14,7 +14,7 @@
 #define MIGRATION_COLO_PROTOCOL_H
 
 #define COLO_MSG_MAGIC 0x71434f4cU      /* "qCOL" */
-#define COLO_PROTOCOL_VERSION 3
+#define COLO_PROTOCOL_VERSION 4
 
 /* On the wire: be32 magic, be16 type, be16 flags, be64 epoch, be32 length */
 #define COLO_MSG_HEADER 20
