@@ -16,6 +16,7 @@
 #include "io/channel-socket.h"
 #include "io/channel-tls.h"
 #include "colo-channel.h"
+#include "colo-patience.h"
 
 struct ColoChannel {
     QIOChannel parent_obj;
@@ -25,7 +26,9 @@ struct ColoChannel {
     EventNotifier kick;
     GByteArray *backlog;        /* written, from @backlog_sent on not sent */
     size_t backlog_sent;
+    bool down;                  /* atomic: nothing is read any more */
     bool patient;
+    ColoPatience patience;      /* for reads and writes, not for a mere wait */
     bool awake;                 /* watch before a wait */
     Stat64 sent;
     Stat64 received;
@@ -46,6 +49,11 @@ uint32_t colo_channel_get_timeout(void)
 static int64_t timeout_ns(void)
 {
     return colo_channel_get_timeout() * 1000000LL;
+}
+
+void colo_channel_renew_patience(ColoChannel *c)
+{
+    colo_patience_renew(&c->patience);
 }
 
 void colo_channel_set_awake(ColoChannel *c, bool awake)
@@ -86,6 +94,7 @@ static ssize_t send_now(ColoChannel *c, const struct iovec *iov, size_t niov,
     }
     if (n > 0) {
         stat64_add(&c->sent, n);
+        colo_patience_moved(&c->patience, n);
     }
     return n;
 }
@@ -110,13 +119,22 @@ static bool send_backlog(ColoChannel *c, Error **errp)
     return true;
 }
 
-/* Until the connection takes something; called without the BQL */
+/* Until the connection is ready, as long as there is patience; without the BQL */
+static bool wait_patiently(ColoChannel *c, gushort events)
+{
+    GPollFD pfd = { .fd = c->fd, .events = events };
+    int64_t left = colo_patience_left(&c->patience, timeout_ns());
+    int64_t begin = get_clock();
+    bool ready = left && wait_for_events(c, &pfd, 1, left) != 0;
+
+    colo_patience_waited(&c->patience, get_clock() - begin);
+    return ready;
+}
+
 static bool wait_writable(ColoChannel *c, Error **errp)
 {
-    GPollFD pfd = { .fd = c->fd, .events = G_IO_OUT };
-
-    if (qemu_poll_ns(&pfd, 1, timeout_ns()) == 0) {
-        error_setg(errp, "the peer took no data for %u ms",
+    if (!wait_patiently(c, G_IO_OUT)) {
+        error_setg(errp, "the peer took no data, or next to none, for %u ms",
                    colo_channel_get_timeout());
         return false;
     }
@@ -218,11 +236,24 @@ void colo_channel_set_patient(ColoChannel *c, bool patient)
     c->patient = patient;
 }
 
+bool colo_channel_is_up(ColoChannel *c, Error **errp)
+{
+    if (!qatomic_read(&c->down)) {
+        return true;
+    }
+    error_setg(errp, "the connection has been shut down");
+    return false;
+}
+
 static ssize_t read_now(ColoChannel *c, const struct iovec *iov, size_t niov,
                         Error **errp)
 {
-    ssize_t n = qio_channel_readv(c->ioc, iov, niov, errp);
+    ssize_t n;
 
+    if (!colo_channel_is_up(c, errp)) {
+        return -1;
+    }
+    n = qio_channel_readv(c->ioc, iov, niov, errp);
     if (n == QIO_CHANNEL_ERR_BLOCK) {
         return 0;
     }
@@ -232,6 +263,7 @@ static ssize_t read_now(ColoChannel *c, const struct iovec *iov, size_t niov,
     }
     if (n > 0) {
         stat64_add(&c->received, n);
+        colo_patience_moved(&c->patience, n);
     }
     return n;
 }
@@ -252,15 +284,14 @@ static ssize_t colo_channel_readv(QIOChannel *ioc, const struct iovec *iov,
 
     while (true) {
         ssize_t n = read_now(c, iov, niov, errp);
-        GPollFD pfd = { .fd = c->fd, .events = G_IO_IN };
 
         if (n) {
             return n;
         }
         assert(!qemu_mutex_iothread_locked());
-        if (wait_for_events(c, &pfd, 1, timeout_ns()) == 0) {
-            error_setg(errp, "the peer has been silent for %u ms",
-                       colo_channel_get_timeout());
+        if (!wait_patiently(c, G_IO_IN)) {
+            error_setg(errp, "the peer has been silent, or nearly so, for %u "
+                       "ms", colo_channel_get_timeout());
             return -1;
         }
     }
@@ -293,6 +324,8 @@ void colo_channel_kick(ColoChannel *c)
 
 void colo_channel_shutdown(ColoChannel *c)
 {
+    /* What has arrived before could be read else, which may be much */
+    qatomic_set(&c->down, true);
     qio_channel_shutdown(c->ioc, QIO_CHANNEL_SHUTDOWN_BOTH, NULL);
     colo_channel_kick(c);
 }

@@ -10,8 +10,9 @@
  *   write waits, and it drops the BQL for that.
  * - Nothing is read or written within an RCU read section, which a wait for the
  *   peer would make last.
- * - Every wait ends when no byte moved for the time-out, with an error that
- *   says so; or when another thread calls colo_channel_shutdown() or yanks.
+ * - Every wait ends with an error when no byte moved for the time-out, or when they
+ *   move too slowly for what colo-patience.h asks; or when another thread calls
+ *   colo_channel_shutdown() or yanks.
  *
  * One thread uses it, except where another one is named.  Reads must not be
  * made with the BQL held.
@@ -50,6 +51,9 @@ ColoChannel *colo_channel_new(QIOChannel *ioc, Error **errp);
 void colo_channel_set_timeout(uint32_t ms);
 uint32_t colo_channel_get_timeout(void);
 
+/* What comes now is not to suffer from waits that there were before. */
+void colo_channel_renew_patience(ColoChannel *c);
+
 /* Wait until all that was written is in the connection; not with the BQL. */
 bool colo_channel_flush(ColoChannel *c, Error **errp);
 
@@ -77,8 +81,14 @@ unsigned colo_channel_wait(ColoChannel *c, int64_t timeout_ns);
 /* Make colo_channel_wait() return.  Any thread. */
 void colo_channel_kick(ColoChannel *c);
 
-/* End the connection; all waits of its thread return soon.  Any thread. */
+/*
+ * End the connection; all waits of its thread return soon, and no read succeeds any
+ * more.  Any thread.
+ */
 void colo_channel_shutdown(ColoChannel *c);
+
+/* False, with @errp set, after that.  Any thread. */
+bool colo_channel_is_up(ColoChannel *c, Error **errp);
 
 /* Bytes so far.  Any thread. */
 uint64_t colo_channel_sent(ColoChannel *c);

@@ -87,7 +87,7 @@ static bool gather(Primary *p, int64_t *since, Error **errp)
         return false;
     }
     start = colo_primary_now_ns();
-    if (!save_devices(p, errp)) {
+    if (!colo_ram_send_check_sizes(p->ram, errp) || !save_devices(p, errp)) {
         return false;
     }
     devices_ns = colo_primary_now_ns() - start;
@@ -173,7 +173,7 @@ static void account(Primary *p, ColoTriggerCause cause, int64_t mismatch_ns,
 void colo_checkpoint_note_slices(Primary *p)
 {
     while (!g_queue_is_empty(&p->slices) &&
-           colo_talk_answered(&p->talk, GPOINTER_TO_UINT(
+           colo_debt_answered(&p->talk.debt, GPOINTER_TO_UINT(
                                   g_queue_peek_head(&p->slices)))) {
         g_queue_pop_head(&p->slices);
         colo_ram_send_taken(p->ram);
@@ -283,4 +283,23 @@ bool colo_checkpoint_make(Primary *p, ColoTriggerCause cause, Error **errp)
     ok = come_to_rest(p, cause, errp) && transact(p, cause, errp);
     defer_flushes(false);
     return ok;
+}
+
+bool colo_checkpoint_first(Primary *p, Error **errp)
+{
+    Error *err = NULL;
+
+    colo_primary_tell_compares(p);
+    qemu_mutex_lock_iothread();
+    colo_primary_tell_filters(COLO_EVENT_CHECKPOINT);
+    if (!p->talk.over(errp)) {
+        replication_start_all(REPLICATION_MODE_PRIMARY, &err);
+        p->disks_started = !err;
+    }
+    qemu_mutex_unlock_iothread();
+    if (err) {
+        error_propagate_prepend(errp, err,
+                                "disk replication does not start: ");
+    }
+    return p->disks_started;
 }

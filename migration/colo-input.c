@@ -22,7 +22,13 @@ static size_t take_ahead(ColoInput *in, const struct iovec *iov, unsigned count)
 bool colo_input_readv(ColoInput *in, struct iovec *iov, unsigned count,
                       Error **errp)
 {
-    size_t size = iov_size(iov, count), got = take_ahead(in, iov, count);
+    size_t size = iov_size(iov, count), got;
+
+    /* Not even what is in the buffer: somebody waits for the thread to end. */
+    if (!colo_channel_is_up(in->channel, errp)) {
+        return false;
+    }
+    got = take_ahead(in, iov, count);
 
     /* What follows comes along with it: one system call for both */
     iov[count] = (struct iovec) {

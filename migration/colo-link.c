@@ -56,6 +56,14 @@ bool colo_link_check(ColoLink *link, Error **errp)
     return false;
 }
 
+/* A checkpoint has one patience, from STOP to its last byte; all else its own. */
+static void renew_patience(ColoLink *link, ColoMsgType type)
+{
+    if (type != COLO_MSG_RAM && type != COLO_MSG_DEVICES) {
+        colo_channel_renew_patience(link->channel);
+    }
+}
+
 bool colo_link_put(ColoLink *link, ColoMsgType type, uint16_t flags,
                    const void *payload, uint32_t length, Error **errp)
 {
@@ -71,6 +79,7 @@ bool colo_link_put(ColoLink *link, ColoMsgType type, uint16_t flags,
         return false;
     }
     trace_colo_send_message(colo_msg_name(type));
+    renew_patience(link, type);
     colo_msg_encode(&msg, header);
     qemu_put_buffer(link->out, header, sizeof(header));
     if (length) {
@@ -123,6 +132,7 @@ static bool accept_message(ColoLink *link, const ColoMsg *msg,
     if (!colo_session_step(&link->session, from, msg, errp)) {
         return false;
     }
+    renew_patience(link, msg->type);
     if (msg->type == COLO_MSG_HELLO) {
         return colo_hello_check(payload, msg->length, errp);
     }
@@ -156,6 +166,10 @@ int colo_link_poll(ColoLink *link, ColoMsg *msg, Error **errp)
 {
     int ret;
 
+    if (link->reader.failed) {
+        error_setg(errp, "what the peer sent before was no message");
+        return -1;
+    }
     do {
         size_t wanted;
         uint8_t *room = colo_reader_room(&link->reader, &wanted);

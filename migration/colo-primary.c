@@ -207,15 +207,8 @@ void colo_primary_tell_filters(int event)
 /* The beginning */
 
 /* With the BQL */
-static bool start_guest(Primary *p, Error **errp)
+static void start_guest(Primary *p)
 {
-    ERRP_GUARD();
-
-    replication_start_all(REPLICATION_MODE_PRIMARY, errp);
-    if (*errp) {
-        error_prepend(errp, "disk replication does not start: ");
-        return false;
-    }
     colo_seed_start_guest();
     p->guest_started = true;
     p->guest_watch = qemu_add_vm_change_state_handler(guest_changed, p);
@@ -223,13 +216,30 @@ static bool start_guest(Primary *p, Error **errp)
         /* S's does, until it is told */
         colo_request_checkpoint(COLO_TRIGGER_CAUSE_GUEST);
     }
-    return true;
+}
+
+/*
+ * There has been no first epoch; our guest runs alone.  S may have heard our HELLO
+ * all the same: what it has on its disk has to stay as its memory is.
+ *
+ * With the BQL.
+ */
+static void start_guest_alone(Primary *p)
+{
+    Error *err = NULL;
+
+    if (p->disks_started) {
+        replication_stop_all(true, &err);
+    }
+    if (err) {
+        error_report_err(err);
+    }
+    colo_seed_start_guest();
 }
 
 static bool begin(Primary *p, Error **errp)
 {
     QIOChannel *ioc = qemu_file_get_ioc(p->s->to_dst_file);
-    bool ok;
 
     if (!colo_link_open(&p->talk.link, COLO_ROLE_PRIMARY, ioc, errp)) {
         return false;
@@ -241,28 +251,15 @@ static bool begin(Primary *p, Error **errp)
         shared.mismatch_ns = 0;
         shared.channel = p->talk.link.channel;
     }
-    if (!colo_talk_await(&p->talk, COLO_SESSION_ANSWERING, errp)) {
-        return false;
-    }
-    /*
-     * S has what our guest, which stands still, is: a first checkpoint.  From
-     * here on nothing leaves uncompared, as it did since the last failover.
-     */
-    colo_primary_tell_compares(p);
-    qemu_mutex_lock_iothread();
-    colo_primary_tell_filters(COLO_EVENT_CHECKPOINT);
-    qemu_mutex_unlock_iothread();
-    if (!colo_talk_hello(&p->talk, errp) ||
+    if (!colo_talk_await(&p->talk, COLO_SESSION_ANSWERING, errp) ||
+        !colo_checkpoint_first(p, errp) || !colo_talk_hello(&p->talk, errp) ||
         !colo_talk_await(&p->talk, COLO_SESSION_READY, errp)) {
         return false;
     }
     p->ram = colo_ram_send_new();
     qemu_mutex_lock_iothread();
-    ok = start_guest(p, errp);
+    start_guest(p);
     qemu_mutex_unlock_iothread();
-    if (!ok) {
-        return false;
-    }
     colo_primary_end_epoch(p, 0);
     qapi_event_send_colo_protected(COLO_MODE_PRIMARY);
     return true;
@@ -300,7 +297,7 @@ static bool send_background(Primary *p, int64_t *wait_ns, Error **errp)
     if (!colo_talk_say(&p->talk, COLO_MSG_ALIVE, errp)) {
         return false;
     }
-    g_queue_push_tail(&p->slices, GUINT_TO_POINTER(p->talk.asked));
+    g_queue_push_tail(&p->slices, GUINT_TO_POINTER(p->talk.debt.asked));
     colo_stats_add_background(colo_channel_sent(p->talk.link.channel) - before);
     return true;
 }
@@ -333,12 +330,14 @@ static bool next_trigger(Primary *p, ColoTriggerCause *cause, Error **errp)
 /* If the secondary has said why, that is better than what we found out. */
 static void take_secondarys_word(Primary *p, Error **error)
 {
+    int64_t end = colo_primary_now_ns() + LAST_WORD_NS;
     Error *err = NULL;
     ColoMsg msg;
 
     colo_channel_wait(p->talk.link.channel, LAST_WORD_NS);
-    while (colo_link_poll(&p->talk.link, &msg, &err) > 0) {
-        /* What it said before */
+    while (colo_link_poll(&p->talk.link, &msg, &err) > 0 &&
+           colo_primary_now_ns() < end) {
+        /* What it said before; one that goes on and on has no last word */
     }
     if (err && p->talk.link.session.state == COLO_SESSION_ENDED) {
         error_free(*error);
@@ -377,7 +376,7 @@ static void end(Primary *p, Error *error)
     }
     qemu_mutex_lock_iothread();
     if (!p->guest_started && !shared.quit) {
-        colo_seed_start_guest();
+        start_guest_alone(p);
     }
     qemu_mutex_unlock_iothread();
     qemu_sem_wait(&p->s->colo_exit_sem);

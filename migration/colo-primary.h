@@ -26,8 +26,9 @@ typedef struct Primary {
     ColoRamSend *ram;
     Notifier mismatch;
     VMChangeStateEntry *guest_watch;
+    bool disks_started;
     bool guest_started;
-    GQueue slices;              /* on their way: ColoTalk.asked of each */
+    GQueue slices;              /* on their way: ColoDebt.asked of each */
 } Primary;
 
 /* colo-primary.c */
@@ -60,6 +61,13 @@ void colo_primary_end_epoch(Primary *p, int64_t pause_ns);
 
 /* All of a checkpoint; where it fails it is as if it had never begun. */
 bool colo_checkpoint_make(Primary *p, ColoTriggerCause cause, Error **errp);
+
+/*
+ * S has what our guest, which stands still, is: a first checkpoint.  From here on
+ * nothing leaves uncompared, as it did since the last failover, and our HELLO says
+ * that S's disks lack nothing.
+ */
+bool colo_checkpoint_first(Primary *p, Error **errp);
 
 /* The slices that S has taken are on their way no more. */
 void colo_checkpoint_note_slices(Primary *p);

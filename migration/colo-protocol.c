@@ -166,7 +166,8 @@ enum { P = 1 << COLO_ROLE_PRIMARY, S = 1 << COLO_ROLE_SECONDARY };
  * here is refused.  A message of P may meet one of S on its way: P hears
  * RUNNING when it has sent BACKGROUND or ALIVE already, so both are allowed
  * while S loads.  Those of S come in order: it sends none on its own account
- * while a checkpoint goes on, but ALIVE, late answers to P's.
+ * while a checkpoint goes on, but ALIVE, late answers to P's.  It has given these
+ * before COMMITTED, and gives none while it loads or starts.
  */
 static const struct {
     ColoSessionState state;
@@ -181,25 +182,25 @@ static const struct {
     T(ANSWERING,  HELLO,      P,     STARTING),
     T(ANSWERING,  ERROR,      P | S, ENDED),
     T(STARTING,   RUNNING,    S,     READY),
-    T(STARTING,   ALIVE,      P | S, STARTING),
+    T(STARTING,   ALIVE,      P,     STARTING),
     T(STARTING,   ERROR,      P | S, ENDED),
     T(READY,      BACKGROUND, P,     READY),
     T(READY,      ALIVE,      P | S, READY),
     T(READY,      STOP,       P,     STOPPED),
     T(READY,      ERROR,      P | S, ENDED),
     T(STOPPED,    RAM,        P,     SENDING),
-    T(STOPPED,    ALIVE,      P | S, STOPPED),
+    T(STOPPED,    ALIVE,      S,     STOPPED),
     T(STOPPED,    ERROR,      P | S, ENDED),
     T(SENDING,    RAM,        P,     SENDING),
     T(SENDING,    DEVICES,    P,     COMMITTING),
-    T(SENDING,    ALIVE,      P | S, SENDING),
+    T(SENDING,    ALIVE,      S,     SENDING),
     T(SENDING,    ERROR,      P | S, ENDED),
     T(COMMITTING, COMMITTED,  S,     LOADING),
     T(COMMITTING, ALIVE,      S,     COMMITTING),
     T(COMMITTING, ERROR,      P | S, ENDED),
     T(LOADING,    RUNNING,    S,     READY),
     T(LOADING,    BACKGROUND, P,     LOADING),
-    T(LOADING,    ALIVE,      P | S, LOADING),
+    T(LOADING,    ALIVE,      P,     LOADING),
     T(LOADING,    ERROR,      P | S, ENDED),
 #undef T
 };
@@ -274,26 +275,41 @@ static size_t reader_missing(const ColoReader *reader)
 
 uint8_t *colo_reader_room(ColoReader *reader, size_t *wanted)
 {
-    if (!reader_missing(reader)) {
+    /* The length in a header that was refused is no length */
+    if (reader->failed || !reader_missing(reader)) {
         reader->have = 0;
     }
     *wanted = reader_missing(reader);
     return reader->data + reader->have;
 }
 
-int colo_reader_next(ColoReader *reader, size_t bytes, ColoMsg *msg,
-                     Error **errp)
+/* The header is there: is it that of a message with room here? */
+static bool reader_accepts(const ColoReader *reader, ColoMsg *msg, Error **errp)
 {
-    reader->have += bytes;
-    if (reader->have < COLO_MSG_HEADER) {
-        return 0;
-    }
     if (!colo_msg_decode(reader->data, msg, errp)) {
-        return -1;
+        return false;
     }
     if (msg->length > COLO_MSG_PAYLOAD_MAX) {
         error_setg(errp, "the peer sent %s, which is not for this side",
                    colo_msg_name(msg->type));
+        return false;
+    }
+    return true;
+}
+
+int colo_reader_next(ColoReader *reader, size_t bytes, ColoMsg *msg,
+                     Error **errp)
+{
+    if (reader->failed) {
+        error_setg(errp, "what the peer sent before was no message");
+        return -1;
+    }
+    reader->have += bytes;
+    if (reader->have < COLO_MSG_HEADER) {
+        return 0;
+    }
+    if (!reader_accepts(reader, msg, errp)) {
+        reader->failed = true;
         return -1;
     }
     return reader_missing(reader) ? 0 : 1;

@@ -14,7 +14,7 @@
 #define MIGRATION_COLO_PROTOCOL_H
 
 #define COLO_MSG_MAGIC 0x71434f4cU      /* "qCOL" */
-#define COLO_PROTOCOL_VERSION 3
+#define COLO_PROTOCOL_VERSION 4
 
 /* On the wire: be32 magic, be16 type, be16 flags, be64 epoch, be32 length */
 #define COLO_MSG_HEADER 20
@@ -132,6 +132,7 @@ uint64_t colo_session_epoch(const ColoSession *session, ColoMsgType type);
 typedef struct ColoReader {
     uint8_t data[COLO_MSG_HEADER + COLO_MSG_PAYLOAD_MAX];
     size_t have;
+    bool failed;                /* for good: where a message begins is unknown */
 } ColoReader;
 
 /*
@@ -143,7 +144,7 @@ uint8_t *colo_reader_room(ColoReader *reader, size_t *wanted);
 /*
  * @bytes, at most as many as wanted, were put there.  1: *msg is a whole
  * message, its payload at colo_reader_payload(); 0: more bytes are needed;
- * -1: error, and the reader must not be used any more.
+ * -1: error, from now on each time, whatever follows.
  */
 int colo_reader_next(ColoReader *reader, size_t bytes, ColoMsg *msg,
                      Error **errp);

@@ -13,6 +13,7 @@
 #include "qemu/cutils.h"
 #include "qemu/main-loop.h"
 #include "qemu/rcu.h"
+#include "qapi/error.h"
 #include "exec/memory.h"
 #include "exec/ramblock.h"
 #include "exec/target_page.h"
@@ -43,6 +44,7 @@
 
 /* So many pages go to the connection at a time, for S to begin with */
 #define FLUSH_PAGES 128
+QEMU_BUILD_BUG_ON(FLUSH_PAGES > COLO_RAM_BATCH_PAGES);
 
 typedef struct SendBlock {
     RAMBlock *rb;
@@ -93,7 +95,10 @@ static void send_clear_block(gpointer opaque)
     memory_region_unref(b->rb->mr);
 }
 
-/* RAM blocks don't come, go or change their size while they are migrated. */
+/*
+ * RAM blocks don't come or go while they are migrated; nor does their size change,
+ * or colo_ram_send_check_sizes() finds it.
+ */
 static void send_init_blocks(ColoRamSend *s)
 {
     RAMBlock *rb;
@@ -366,6 +371,21 @@ void colo_ram_send_taken(ColoRamSend *s)
 }
 
 /* --- when it stands still ----------------------------------------------- */
+
+bool colo_ram_send_check_sizes(ColoRamSend *s, Error **errp)
+{
+    for (unsigned i = 0; i < s->blocks->len; i++) {
+        SendBlock *b = send_block(s, i);
+
+        if (b->rb->used_length >> qemu_target_page_bits() != b->pages) {
+            error_setg(errp, "memory block '%s' has got another size, 0x"
+                       RAM_ADDR_FMT " bytes, which the secondary's has not",
+                       b->rb->idstr, b->rb->used_length);
+            return false;
+        }
+    }
+    return true;
+}
 
 size_t colo_ram_send_stopped(ColoRamSend *s)
 {

@@ -72,6 +72,7 @@ bool colo_ram_runs_decode(const uint8_t *bytes, unsigned count,
                           Error **errp)
 {
     uint64_t end = 0;           /* of the run before */
+    uint64_t pages = 0;         /* of all so far */
 
     assert(count <= COLO_RAM_RUNS_MAX);
     batch->count = count;
@@ -91,6 +92,12 @@ bool colo_ram_runs_decode(const uint8_t *bytes, unsigned count,
             return false;
         }
         end = run->first + run->pages;
+        pages += run->pages;
+        if (pages > COLO_RAM_BATCH_PAGES) {
+            error_setg(errp, "a batch of %" PRIu64 " pages, where %u are "
+                       "allowed", pages, COLO_RAM_BATCH_PAGES);
+            return false;
+        }
     }
     return true;
 }

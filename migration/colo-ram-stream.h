@@ -20,6 +20,12 @@
 /* With the bytes before them as many pieces as one system call is given */
 #define COLO_RAM_RUNS_MAX 63
 
+/*
+ * Pages in all runs of a batch, at most: what one costs S, contents or none, is to
+ * be little, for a failover may have to wait for it
+ */
+#define COLO_RAM_BATCH_PAGES 4096
+
 /* All that precedes the contents, at most */
 #define COLO_RAM_BATCH_MAX (COLO_RAM_HEAD + COLO_RAM_NAME_MAX + \
                             COLO_RAM_RUNS_MAX * COLO_RAM_RUN)
@@ -59,7 +65,8 @@ bool colo_ram_head_decode(const uint8_t *bytes, ColoRamHead *head,
 
 /*
  * S: @count runs out of @bytes, COLO_RAM_RUN for each.  False, with @errp set,
- * unless they ascend, don't overlap, and lie within a block of @block_pages.
+ * unless they ascend, don't overlap, lie within a block of @block_pages, and are
+ * no more than COLO_RAM_BATCH_PAGES together.
  */
 bool colo_ram_runs_decode(const uint8_t *bytes, unsigned count,
                           uint64_t block_pages, ColoRamBatch *batch,

@@ -79,10 +79,17 @@ static bool is_used(const void *page)
 bool colo_ram_is_used(const void *mem, size_t size)
 {
     g_autofree uint64_t *entries = NULL;
-    size_t page = qemu_real_host_page_size(), count = size / page, i;
-    ssize_t bytes = count * sizeof(*entries);
-    off_t at = (uintptr_t)mem / page * sizeof(*entries);
+    size_t page = qemu_real_host_page_size(), count, i;
+    uintptr_t first = (uintptr_t)mem / page;
+    ssize_t bytes;
+    off_t at = first * sizeof(*entries);
 
+    if (!size) {
+        return true;
+    }
+    /* Host pages may be larger than the guest's: all that any of it lies in */
+    count = ((uintptr_t)mem + size - 1) / page - first + 1;
+    bytes = count * sizeof(*entries);
     entries = g_malloc(bytes);
     if (pread(pagemap_fd(), entries, bytes, at) != bytes) {
         return true;

@@ -161,6 +161,12 @@ void colo_ram_send_taken(ColoRamSend *s);
 void colo_ram_send_yield(ColoRamSend *s);
 
 /*
+ * False, with @errp set, if a block has another size than it had at the start: S's
+ * has not, and nobody tells it.  BQL held.
+ */
+bool colo_ram_send_check_sizes(ColoRamSend *s, Error **errp);
+
+/*
  * The guest is stopped: look at the dirty log; how many pages have to be sent,
  * the hot ones included.  BQL held.  To be called again, for what others have
  * written, where the BQL was let go since.

@@ -22,11 +22,9 @@
 #include "net/colo-epoch.h"
 #include "net/filter.h"
 #include "qapi/error.h"
-#include "qapi/qapi-commands-block-export.h"
 #include "qapi/qapi-events-colo.h"
 #include "qapi/qapi-events-migration.h"
 #include "qemu/error-report.h"
-#include "qemu/lockable.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "sysemu/cpus.h"
@@ -36,6 +34,7 @@
 #include "colo-link.h"
 #include "colo-stats.h"
 #include "colo-ram.h"
+#include "colo-takeover.h"
 #include "savevm.h"
 
 /* Device state is read in pieces of this size, as it comes */
@@ -51,44 +50,6 @@ typedef struct Secondary {
     int64_t lap_ns;             /* when the last phase ended */
 } Secondary;
 
-typedef enum {
-    SECONDARY_NONE,
-    SECONDARY_WHOLE,            /* the guest is of one piece */
-    SECONDARY_COMMITTING,       /* neither the old nor the new */
-    SECONDARY_UNFIT,            /* and it will never be */
-} SecondaryGuest;
-
-/* Read and written with the BQL */
-static SecondaryGuest guest;
-static char *unfit_reason;
-
-/* The guest as loaded stands still, and is to; with the BQL */
-static bool guest_stays_stopped;
-
-/* What the main loop touches */
-static struct {
-    QemuMutex lock;
-    ColoChannel *channel;       /* NULL unless there is a connection */
-    bool quit;
-    QemuSemaphore left;         /* it has left its loop */
-} shared;
-
-static void __attribute__((constructor)) colo_secondary_init(void)
-{
-    qemu_mutex_init(&shared.lock);
-    qemu_sem_init(&shared.left, 0);
-}
-
-static bool failover_wanted(Error **errp)
-{
-    if (failover_get_state() == FAILOVER_STATUS_NONE &&
-        !qatomic_read(&shared.quit)) {
-        return false;
-    }
-    error_setg(errp, "failover was asked for");
-    return true;
-}
-
 /* An epoch begins, the first one too.  With the BQL, the guest stands still. */
 static void tell_filters(const Secondary *s)
 {
@@ -103,12 +64,18 @@ static void tell_filters(const Secondary *s)
 
 /* The beginning */
 
-/* With the BQL */
+/*
+ * P has said HELLO: its disks replicate, and if it does not hear of us it will
+ * let its guest run without writing to ours.  Before that it may be on its own
+ * again, because the migration has failed for it, and write to our disk.
+ *
+ * With the BQL.
+ */
 static bool start_guest(const Secondary *s, Error **errp)
 {
     ERRP_GUARD();
 
-    if (failover_wanted(errp)) {
+    if (colo_takeover_wanted(errp)) {
         return false;
     }
     if (!colo_ram_incoming_start(errp)) {
@@ -116,9 +83,10 @@ static bool start_guest(const Secondary *s, Error **errp)
     }
     replication_start_all(REPLICATION_MODE_SECONDARY, errp);
     if (*errp) {
-        error_prepend(errp, "disk replication does not start: ");
+        colo_takeover_set_unfit("disk replication does not start", errp);
         return false;
     }
+    colo_takeover_set_guest(COLO_GUEST_WHOLE);
     tell_filters(s);
     colo_guest_start();
     return true;
@@ -133,9 +101,7 @@ static bool begin(Secondary *s, Error **errp)
     if (!colo_link_open(&s->link, COLO_ROLE_SECONDARY, ioc, errp)) {
         return false;
     }
-    WITH_QEMU_LOCK_GUARD(&shared.lock) {
-        shared.channel = s->link.channel;
-    }
+    colo_takeover_set_channel(s->link.channel);
     if (!colo_link_hello(&s->link, errp) ||
         !colo_link_receive(&s->link, &msg, errp)) {
         return false;
@@ -145,6 +111,16 @@ static bool begin(Secondary *s, Error **errp)
     ok = start_guest(s, errp);
     qemu_mutex_unlock_iothread();
     return ok && colo_link_send(&s->link, COLO_MSG_RUNNING, errp);
+}
+
+/* It has not begun, or in vain.  Whoever has no whole guest is told why. */
+static void give_up_beginning(Error **errp)
+{
+    qemu_mutex_lock_iothread();
+    if (colo_takeover_get_guest() == COLO_GUEST_LOADED) {
+        colo_takeover_set_unfit("replication has not begun", errp);
+    }
+    qemu_mutex_unlock_iothread();
 }
 
 /* Receiving; without the BQL */
@@ -178,24 +154,12 @@ static bool receive_devices(Secondary *s, const ColoMsg *msg, Error **errp)
 
 static bool stop_guest(Secondary *s, Error **errp)
 {
-    if (failover_wanted(errp)) {
+    if (colo_takeover_wanted(errp)) {
         return false;
     }
     colo_guest_stop();
     s->stopped_ns = s->lap_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
     return true;
-}
-
-static void become_unfit(const char *what, Error **errp)
-{
-    guest = SECONDARY_UNFIT;
-    g_free(unfit_reason);
-    if (errp && *errp) {
-        error_prepend(errp, "%s: ", what);
-        unfit_reason = g_strdup(error_get_pretty(*errp));
-    } else {
-        unfit_reason = g_strdup(what);
-    }
 }
 
 /*
@@ -207,7 +171,7 @@ static bool begin_epoch(Secondary *s, Error **errp)
 {
     ERRP_GUARD();
 
-    if (failover_wanted(errp)) {
+    if (colo_takeover_wanted(errp)) {
         return false;
     }
     replication_get_error_all(errp);
@@ -216,10 +180,10 @@ static bool begin_epoch(Secondary *s, Error **errp)
         return false;
     }
     colo_stats_lap(COLO_PHASE_RECEIVE, &s->lap_ns);
-    guest = SECONDARY_COMMITTING;
+    colo_takeover_set_guest(COLO_GUEST_COMMITTING);
     replication_do_checkpoint_all(errp);
     if (*errp) {
-        become_unfit("the disks can't begin a new epoch", errp);
+        colo_takeover_set_unfit("the disks can't begin a new epoch", errp);
         return false;
     }
     colo_stats_lap(COLO_PHASE_DISK_CHECKPOINT, &s->lap_ns);
@@ -256,33 +220,24 @@ static bool load(Secondary *s, Error **errp)
 
     qemu_system_reset(SHUTDOWN_CAUSE_SNAPSHOT_LOAD);
     if (!colo_ram_write_back_end(errp)) {
-        become_unfit("the memory can't be written back", errp);
+        colo_takeover_set_unfit("the memory can't be written back", errp);
         return false;
     }
     if (!load_devices(s->devices)) {
         error_setg(errp, "this is said in the log");
-        become_unfit("the primary's device state can't be loaded", errp);
+        colo_takeover_set_unfit("the primary's device state can't be loaded", errp);
         return false;
     }
     colo_stats_lap(COLO_PHASE_LOAD, &s->lap_ns);
 
     tell_filters(s);
-    guest = SECONDARY_WHOLE;
-    guest_stays_stopped = s->flags & COLO_FLAG_GUEST_STAYS;
+    colo_takeover_set_guest(COLO_GUEST_WHOLE);
+    colo_takeover_set_stays_stopped(s->flags & COLO_FLAG_GUEST_STAYS);
     if (s->flags & COLO_FLAG_GUEST_RUNS) {
         colo_guest_start();
     }
     colo_stats_phase(COLO_PHASE_SECONDARY_PAUSE, s->lap_ns - s->stopped_ns);
     return true;
-}
-
-/* A failover that was asked for while only the new state counted */
-static void resume_failover(void)
-{
-    if (failover_set_state(FAILOVER_STATUS_RELAUNCH, FAILOVER_STATUS_NONE) ==
-        FAILOVER_STATUS_RELAUNCH && guest == SECONDARY_WHOLE) {
-        failover_request_active(NULL);
-    }
 }
 
 /* All is there.  Without the BQL. */
@@ -311,13 +266,13 @@ static bool take_over_checkpoint(Secondary *s, Error **errp)
         if (written) {
             loaded = load(s, load_errp);
         } else {
-            become_unfit("the memory can't be written back", load_errp);
+            colo_takeover_set_unfit("the memory can't be written back", load_errp);
         }
         qemu_mutex_unlock_iothread();
         loaded = loaded && told;
     }
     qemu_mutex_lock_iothread();
-    resume_failover();
+    colo_takeover_resume();
     qemu_mutex_unlock_iothread();
 
     loaded = loaded && colo_link_send(&s->link, COLO_MSG_RUNNING, errp);
@@ -370,19 +325,24 @@ static void loop(Secondary *s, Error **errp)
 
     do {
         become_protected(s);
-    } while (!failover_wanted(errp) && colo_link_receive(&s->link, &msg, errp)
+    } while (!colo_takeover_wanted(errp) && colo_link_receive(&s->link, &msg, errp)
              && handle(s, &msg, errp));
 }
 
 /* The end */
+
+/* In our thread, which is the one that makes it so, hence without the BQL */
+static bool is_unfit(void)
+{
+    return colo_takeover_get_guest() == COLO_GUEST_UNFIT;
+}
 
 static void lose(Secondary *s, const Error *error)
 {
     if (s->link.channel) {
         colo_link_send_error(&s->link, error);
     }
-    colo_stats_set_state(guest == SECONDARY_UNFIT ? COLO_STATE_UNFIT :
-                                                    COLO_STATE_LOST,
+    colo_stats_set_state(is_unfit() ? COLO_STATE_UNFIT : COLO_STATE_LOST,
                          error_get_pretty(error));
     colo_report_loss(COLO_MODE_SECONDARY, s->link.session.epoch, error);
 }
@@ -390,24 +350,20 @@ static void lose(Secondary *s, const Error *error)
 /* Without the BQL; the error is consumed. */
 static void end(Secondary *s, Error *error)
 {
-    bool asked_for = failover_wanted(NULL);
+    /* What was asked for, and accepted, while it was loading, is in vain now */
+    bool asked_for = colo_takeover_wanted(NULL) && !is_unfit();
 
     if (!asked_for) {
         lose(s, error);
     }
     error_free(error);
-    WITH_QEMU_LOCK_GUARD(&shared.lock) {
-        if (shared.channel) {
-            colo_channel_shutdown(shared.channel);
-        }
-        shared.channel = NULL;
-    }
-    if (!shared.quit) {
+    colo_takeover_set_channel(NULL);
+    if (!colo_takeover_is_quitting()) {
         qapi_event_send_colo_exit(COLO_MODE_SECONDARY, asked_for ?
                                   COLO_EXIT_REASON_REQUEST :
                                   COLO_EXIT_REASON_ERROR);
     }
-    qemu_sem_post(&shared.left);
+    colo_takeover_left();
     /* Posted when somebody wants it to go on alone, or when QEMU ends */
     qemu_sem_wait(&s->mis->colo_incoming_sem);
     colo_link_close(&s->link);
@@ -421,8 +377,8 @@ void colo_secondary_run(MigrationIncomingState *mis)
 
     s->mis = mis;
     qemu_mutex_lock_iothread();
-    if (shared.quit) {
-        /* QEMU has ended before we began, and the migration object is gone */
+    if (!colo_takeover_begin()) {
+        /* The migration object is gone */
         qemu_mutex_unlock_iothread();
         return;
     }
@@ -432,104 +388,16 @@ void colo_secondary_run(MigrationIncomingState *mis)
     qemu_sem_init(&mis->colo_incoming_sem, 0);
     failover_init_state();
     colo_stats_start(COLO_MODE_SECONDARY);
-    guest = SECONDARY_WHOLE;
-    guest_stays_stopped = false;
     migrate_set_state(&mis->state, MIGRATION_STATUS_ACTIVE,
                       MIGRATION_STATUS_COLO);
     qemu_mutex_unlock_iothread();
 
     if (begin(s, &error)) {
         loop(s, &error);
+    } else {
+        give_up_beginning(&error);
     }
     end(s, error);
     qemu_sem_destroy(&mis->colo_incoming_sem);
     object_unref(migration);
-}
-
-/* The requests of the main loop */
-
-bool colo_secondary_is_fit(Error **errp)
-{
-    if (guest != SECONDARY_UNFIT) {
-        return true;
-    }
-    error_setg(errp, "this secondary can't take over, it has no whole guest: "
-               "%s", unfit_reason);
-    error_append_hint(errp, "The primary has all; end this QEMU.\n");
-    return false;
-}
-
-static void shutdown_channel(void)
-{
-    QEMU_LOCK_GUARD(&shared.lock);
-    if (shared.channel) {
-        colo_channel_shutdown(shared.channel);
-    }
-}
-
-/*
- * The thread has to be out of its loop before anything changes under its
- * hands: what it reads would go to the guest's RAM.  Its connection is shut
- * down, so it takes no time but that for the BQL, which is left to it.
- */
-static void wait_for_thread(void)
-{
-    shutdown_channel();
-    qemu_mutex_unlock_iothread();
-    qemu_sem_wait(&shared.left);
-    qemu_mutex_lock_iothread();
-}
-
-static void report(Error *err)
-{
-    if (err) {
-        error_report_err(err);
-    }
-}
-
-static void take_over(void)
-{
-    Error *err = NULL;
-
-    /* Keep out a primary that lives on.  No server, nothing to stop. */
-    qmp_nbd_server_stop(NULL);
-    colo_guest_stop();
-    replication_stop_all(true, &err);
-    report(err);
-    err = NULL;
-    colo_notify_filters_event(COLO_EVENT_FAILOVER, &err);
-    report(err);
-    colo_epoch_set(0);
-    colo_guest_let_go(!guest_stays_stopped);
-}
-
-void colo_secondary_fail_over(void)
-{
-    MigrationIncomingState *mis = migration_incoming_get_current();
-
-    if (guest == SECONDARY_COMMITTING) {
-        failover_set_state(FAILOVER_STATUS_ACTIVE, FAILOVER_STATUS_RELAUNCH);
-        shutdown_channel();
-        return;
-    }
-    wait_for_thread();
-    take_over();
-    guest = SECONDARY_NONE;
-    migrate_set_state(&mis->state, MIGRATION_STATUS_COLO,
-                      MIGRATION_STATUS_COMPLETED);
-    failover_set_state(FAILOVER_STATUS_ACTIVE, FAILOVER_STATUS_COMPLETED);
-    qemu_sem_post(&mis->colo_incoming_sem);
-    /* It joins the thread, which has nothing left to do */
-    qemu_coroutine_enter(mis->migration_incoming_co);
-}
-
-void colo_secondary_shutdown(void)
-{
-    /* The thread may be about to begin */
-    qatomic_set(&shared.quit, true);
-    if (guest == SECONDARY_NONE) {
-        return;
-    }
-    shutdown_channel();
-    qemu_sem_post(&migration_incoming_get_current()->colo_incoming_sem);
 }

@@ -24,9 +24,8 @@ static bool said(ColoTalk *t, bool ok)
 
 bool colo_talk_say(ColoTalk *t, ColoMsgType type, Error **errp)
 {
-    if (type == COLO_MSG_ALIVE && !++t->asked) {
-        t->asked++;             /* 0 is nobody's number */
-        t->answered++;
+    if (type == COLO_MSG_ALIVE) {
+        colo_debt_ask(&t->debt, now_ns());
     }
     return said(t, colo_link_send(&t->link, type, errp));
 }
@@ -39,11 +38,6 @@ bool colo_talk_hello(ColoTalk *t, Error **errp)
 bool colo_talk_flush(ColoTalk *t, Error **errp)
 {
     return said(t, colo_link_flush(&t->link, errp));
-}
-
-bool colo_talk_answered(const ColoTalk *t, unsigned asked)
-{
-    return (int)(t->answered - asked) >= 0;
 }
 
 /* ALIVE, where the protocol lets us */
@@ -62,33 +56,49 @@ static bool say_alive(ColoTalk *t, Error **errp)
     }
 }
 
-static void heard(ColoTalk *t, const ColoMsg *msg)
+/* One message: what it makes up for, and what is due next */
+static bool heard(ColoTalk *t, const ColoMsg *msg, Error **errp)
 {
-    if (msg->type == COLO_MSG_RUNNING) {
+    switch (msg->type) {
+    case COLO_MSG_RUNNING:
         colo_stats_set_state(COLO_STATE_PROTECTED, NULL);
-    } else if (msg->type == COLO_MSG_ALIVE && t->answered != t->asked) {
-        t->answered++;
+        colo_debt_settle(&t->debt, now_ns());
+        return true;
+    case COLO_MSG_COMMITTED:
+        /* RUNNING is due: it loads, and does not answer meanwhile */
+        colo_debt_expect(&t->debt, now_ns());
+        return true;
+    case COLO_MSG_ALIVE:
+        if (!colo_debt_answer(&t->debt, now_ns())) {
+            error_setg(errp, "the secondary answers what it was not asked");
+            return false;
+        }
+        return true;
+    default:
+        return true;
     }
 }
 
-/* All that the secondary has said so far; that it may be silent for long */
+/*
+ * All that the secondary has said so far, which is no more than it has been asked
+ * for; that it may owe something for too long
+ */
 static bool hear(ColoTalk *t, Error **errp)
 {
-    uint64_t before = colo_channel_received(t->link.channel);
     uint32_t timeout_ms = colo_channel_get_timeout();
     ColoMsg msg;
     int ret;
 
     while ((ret = colo_link_poll(&t->link, &msg, errp)) > 0) {
-        heard(t, &msg);
+        if (!heard(t, &msg, errp)) {
+            return false;
+        }
     }
     if (ret < 0) {
         return false;
     }
-    if (colo_channel_received(t->link.channel) != before) {
-        t->heard_ns = now_ns();
-    } else if (now_ns() - t->heard_ns > timeout_ms * 1000000LL) {
-        error_setg(errp, "the secondary has been silent for %u ms, while "
+    if (!colo_debt_left(&t->debt, now_ns(), timeout_ms * 1000000LL)) {
+        error_setg(errp, "the secondary has owed an answer for %u ms, while "
                    "in state %s", timeout_ms,
                    colo_session_state_name(t->link.session.state));
         return false;
@@ -98,16 +108,16 @@ static bool hear(ColoTalk *t, Error **errp)
 
 bool colo_talk_attend(ColoTalk *t, int64_t ns, Error **errp)
 {
-    int64_t silent_ns = t->heard_ns - now_ns() +
-                        colo_channel_get_timeout() * 1000000LL;
+    int64_t left = colo_debt_left(&t->debt, now_ns(),
+                                  colo_channel_get_timeout() * 1000000LL);
 
-    colo_channel_wait(t->link.channel, MAX(0, MIN(ns, silent_ns)));
+    colo_channel_wait(t->link.channel, MIN(ns, left));
     return !t->over(errp) && hear(t, errp) && say_alive(t, errp);
 }
 
 bool colo_talk_await(ColoTalk *t, ColoSessionState state, Error **errp)
 {
-    t->heard_ns = now_ns();
+    colo_debt_expect(&t->debt, now_ns());
     while (t->link.session.state != state) {
         if (!colo_talk_attend(t, COLO_ALIVE_NS, errp)) {
             return false;
@@ -120,7 +130,7 @@ bool colo_talk_await_commit(ColoTalk *t, Error **errp)
 {
     uint64_t epoch = t->link.session.epoch;
 
-    t->heard_ns = now_ns();
+    colo_debt_expect(&t->debt, now_ns());
     while (t->link.session.epoch == epoch) {
         if (!colo_talk_attend(t, COLO_ALIVE_NS, errp)) {
             return false;

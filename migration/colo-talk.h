@@ -13,6 +13,7 @@
 #define MIGRATION_COLO_TALK_H
 
 #include "colo-link.h"
+#include "colo-patience.h"
 
 /* A primary with nothing to say says so this often, for the other's time-out */
 #define COLO_ALIVE_NS (250 * 1000 * 1000LL)
@@ -20,21 +21,14 @@
 typedef struct ColoTalk {
     ColoLink link;
     bool (*over)(Error **errp);     /* looked at in each wait: true ends it */
-    int64_t heard_ns;               /* when the secondary was last heard */
     int64_t said_ns;                /* when we last said something */
-    unsigned asked, answered;       /* ALIVE messages; they may wrap around */
+    ColoDebt debt;                  /* what the secondary owes us */
 } ColoTalk;
 
 /* A message without payload, HELLO, and what was put before: at once */
 bool colo_talk_say(ColoTalk *t, ColoMsgType type, Error **errp);
 bool colo_talk_hello(ColoTalk *t, Error **errp);
 bool colo_talk_flush(ColoTalk *t, Error **errp);
-
-/*
- * Whether S has answered the ALIVE that was number @asked: it has then read all
- * that was said before that.
- */
-bool colo_talk_answered(const ColoTalk *t, unsigned asked);
 
 /* One wait, up to @ns, for a message or a kick, and what comes of it */
 bool colo_talk_attend(ColoTalk *t, int64_t ns, Error **errp);

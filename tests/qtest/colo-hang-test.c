@@ -280,7 +280,7 @@ static void test_half_write(void)
 static void test_wrong_top_id(void)
 {
     ColoPair *pair = colo_pair_new("pc", COLO_DISK, COLO_NO_TIMER);
-    g_autofree char *reason = NULL;
+    g_autofree char *reason = NULL, *state = NULL;
 
     alarm(CASE_SECONDS);
     pair->top_id = "no-such-disk";
@@ -293,6 +293,12 @@ static void test_wrong_top_id(void)
     if (!strstr(reason, "top-id=no-such-disk")) {
         colo_fail("the primary knows no better reason than: %s", reason);
     }
+    /* Its guest would find no disk */
+    if (answers(pair->s, "{'execute': 'x-colo-lost-heartbeat'}")) {
+        colo_fail("a secondary takes over whose disk does not replicate");
+    }
+    state = colo_side_ask(pair->s, "state", "{'execute': 'query-colo'}");
+    g_assert_cmpstr(state, ==, "unfit");
     primary_goes_on(pair);
     finish(pair);
 }

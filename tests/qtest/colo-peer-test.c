@@ -19,6 +19,10 @@
 /* Short, for a test; a busy machine must not exceed it by itself */
 #define PEER_TIMEOUT_MS 4000
 
+/* The longest wait is of two; the shortest thing that drips takes five. */
+#define NOTICE_MS (3 * PEER_TIMEOUT_MS)
+QEMU_BUILD_BUG_ON(NOTICE_MS >= COLO_MSG_HEADER * COLO_DRIP_MS);
+
 /* What a monitor may take to answer, on a machine that does other things too */
 #define ANSWER_MS 3000
 
@@ -84,6 +88,21 @@ static const FaultCase fault_cases[] = {
     { "garbage/committed/p", TO_P, COLO_MSG_COMMITTED, 0, COLO_GARBAGE,
       PRIMARY },
     { "garbage/running/p", TO_P, COLO_MSG_RUNNING, 0, COLO_GARBAGE, PRIMARY },
+    { "drip/committed/p", TO_P, COLO_MSG_COMMITTED, 0, COLO_DRIP, PRIMARY },
+    { "drip/running/p", TO_P, COLO_MSG_RUNNING, 0, COLO_DRIP, PRIMARY },
+    { "drip/alive/p", TO_P, COLO_MSG_ALIVE, 0, COLO_DRIP, PRIMARY },
+    { "drip/in-ram/s", TO_S, COLO_MSG_RAM, H + 5000, COLO_DRIP, SECONDARY },
+    { "drip/in-devices/s", TO_S, COLO_MSG_DEVICES, H + 100, COLO_DRIP,
+      SECONDARY },
+    { "slow/p", TO_S, COLO_MSG_RAM, H + 100000, COLO_SLOW, PRIMARY, MUCH },
+    { "slow/s", TO_S, COLO_MSG_RAM, H + 100000, COLO_SLOW, SECONDARY, MUCH },
+    { "flood/committed/p", TO_P, COLO_MSG_COMMITTED, 0, COLO_FLOOD, PRIMARY },
+    { "flood/running/p", TO_P, COLO_MSG_RUNNING, 0, COLO_FLOOD, PRIMARY },
+    { "flood/alive/p", TO_P, COLO_MSG_ALIVE, 0, COLO_FLOOD, PRIMARY },
+    { "long/committed/p", TO_P, COLO_MSG_COMMITTED, 0, COLO_LONG, PRIMARY },
+    { "long/running/p", TO_P, COLO_MSG_RUNNING, 0, COLO_LONG, PRIMARY },
+    { "long/stop/s", TO_S, COLO_MSG_STOP, 0, COLO_LONG, SECONDARY },
+    { "long/ram/s", TO_S, COLO_MSG_RAM, 0, COLO_LONG, SECONDARY },
 };
 
 static void set_timeout(ColoPair *pair, int ms)
@@ -113,13 +132,21 @@ static void answer(ColoSide *side)
     qobject_unref(dict);
 }
 
-/* Both must answer as long as they wait for each other. */
+/*
+ * Both must answer as long as they wait for each other, and notice before what
+ * comes in drops has come.
+ */
 static void await_loss(ColoPair *pair, ColoProxy *proxy)
 {
     int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
+    bool hit = false;
 
     while (!colo_proxy_hit(proxy) || !colo_side_count(pair->p, "COLO_LOST") ||
            !colo_side_count(pair->s, "COLO_LOST")) {
+        if (!hit && colo_proxy_hit(proxy)) {
+            hit = true;
+            end = g_get_monotonic_time() + NOTICE_MS * 1000LL;
+        }
         answer(pair->p);
         answer(pair->s);
         if (g_get_monotonic_time() > end) {
@@ -144,6 +171,13 @@ static void go_on_alone(ColoPair *pair, Survivor survivor)
     colo_guest_check(side, pair->scratch);
 }
 
+static void finish(ColoPair *pair, ColoProxy *proxy)
+{
+    colo_proxy_free(proxy);
+    colo_pair_free(pair);
+    alarm(0);
+}
+
 static void run_fault(const void *opaque)
 {
     const FaultCase *c = opaque;
@@ -158,9 +192,7 @@ static void run_fault(const void *opaque)
     colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
     await_loss(pair, proxy);
     go_on_alone(pair, c->survivor);
-    colo_proxy_free(proxy);
-    colo_pair_free(pair);
-    alarm(0);
+    finish(pair, proxy);
 }
 
 /* Nobody waits for the time-out if somebody knows better. */
@@ -184,9 +216,7 @@ static void run_no_waiting(const void *opaque)
                         COLO_WAIT_MS * 1000LL);
     }
     go_on_alone(pair, survivor);
-    colo_proxy_free(proxy);
-    colo_pair_free(pair);
-    alarm(0);
+    finish(pair, proxy);
 }
 
 /* Nothing moves from the beginning: the primary's guest does not wait for long. */
@@ -203,9 +233,58 @@ static void run_hello(const void *opaque)
     colo_pair_migrate(pair);
     await_loss(pair, proxy);
     go_on_alone(pair, PRIMARY);
-    colo_proxy_free(proxy);
-    colo_pair_free(pair);
-    alarm(0);
+    finish(pair, proxy);
+}
+
+static void refuses(ColoSide *side, const char *reason)
+{
+    g_autofree char *state = colo_side_ask(side, "state",
+                                           "{'execute': 'query-colo'}");
+    QDict *dict = colo_side_try(side, ANSWER_MS,
+                                "{'execute': 'x-colo-lost-heartbeat'}");
+
+    g_assert_cmpstr(state, ==, "unfit");
+    g_assert(dict && qdict_haskey(dict, "error"));
+    g_assert_nonnull(strstr(qdict_get_str(qdict_get_qdict(dict, "error"),
+                                          "desc"), reason));
+    qobject_unref(dict);
+    answer(side);
+}
+
+/*
+ * The connection ends before the first epoch.  Whoever is left can go on: the
+ * secondary as soon as it knows that the primary has begun, and no sooner.
+ */
+static ColoPair *lose_beginning(ColoProxyWay way, ColoMsgType type,
+                                ColoProxy **proxy)
+{
+    ColoPair *pair = colo_proxy_pair("pc", proxy);
+
+    alarm(COLO_CASE_SECONDS);
+    set_timeout(pair, PEER_TIMEOUT_MS);
+    colo_proxy_arm(*proxy, way, type, 0, COLO_CUT);
+    colo_pair_migrate(pair);
+    await_loss(pair, *proxy);
+    return pair;
+}
+
+static void run_no_hello(const void *opaque)
+{
+    ColoProxy *proxy;
+    ColoPair *pair = lose_beginning(TO_S, COLO_MSG_HELLO, &proxy);
+
+    refuses(pair->s, "replication has not begun");
+    go_on_alone(pair, PRIMARY);
+    finish(pair, proxy);
+}
+
+static void run_begun(const void *opaque)
+{
+    ColoProxy *proxy;
+    ColoPair *pair = lose_beginning(TO_P, COLO_MSG_RUNNING, &proxy);
+
+    go_on_alone(pair, GPOINTER_TO_INT(opaque));
+    finish(pair, proxy);
 }
 
 /*
@@ -215,10 +294,8 @@ static void run_hello(const void *opaque)
 static void run_unfit(const void *opaque)
 {
     size_t bytes = GPOINTER_TO_SIZE(opaque);
-    g_autofree char *state = NULL;
     ColoProxy *proxy;
     ColoPair *pair;
-    QDict *dict;
 
     alarm(COLO_CASE_SECONDS);
     pair = start_through_proxy(&proxy);
@@ -226,17 +303,9 @@ static void run_unfit(const void *opaque)
     colo_proxy_arm(proxy, TO_S, COLO_MSG_DEVICES, H + bytes, COLO_GARBAGE);
     colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
     await_loss(pair, proxy);
-    state = colo_side_ask(pair->s, "state", "{'execute': 'query-colo'}");
-    g_assert_cmpstr(state, ==, "unfit");
-    dict = colo_side_try(pair->s, ANSWER_MS,
-                         "{'execute': 'x-colo-lost-heartbeat'}");
-    g_assert(dict && qdict_haskey(dict, "error"));
-    qobject_unref(dict);
-    answer(pair->s);
+    refuses(pair->s, "device state can't be loaded");
     go_on_alone(pair, PRIMARY);
-    colo_proxy_free(proxy);
-    colo_pair_free(pair);
-    alarm(0);
+    finish(pair, proxy);
 }
 
 int main(int argc, char **argv)
@@ -254,6 +323,11 @@ int main(int argc, char **argv)
                         run_no_waiting);
     qtest_add_data_func("colo-peer/hello/p", GINT_TO_POINTER(TO_P), run_hello);
     qtest_add_data_func("colo-peer/hello/s", GINT_TO_POINTER(TO_S), run_hello);
+    qtest_add_data_func("colo-peer/begin/no-hello", NULL, run_no_hello);
+    qtest_add_data_func("colo-peer/begin/s", GINT_TO_POINTER(SECONDARY),
+                        run_begun);
+    qtest_add_data_func("colo-peer/begin/p", GINT_TO_POINTER(PRIMARY),
+                        run_begun);
     qtest_add_data_func("colo-peer/unfit/begin", GSIZE_TO_POINTER(0), run_unfit);
     qtest_add_data_func("colo-peer/unfit/middle", GSIZE_TO_POINTER(5000),
                         run_unfit);

@@ -24,6 +24,7 @@ struct ColoProxy {
     uint8_t mark[MARK];         /* what is looked for */
     size_t bytes;               /* to pass on from there */
     bool found;
+    bool ending;
 };
 
 /*
@@ -66,6 +67,83 @@ static size_t may_pass(ColoProxy *p, const uint8_t *data, size_t size)
     return size;
 }
 
+static bool is_ending(ColoProxy *p)
+{
+    bool ending;
+
+    g_mutex_lock(&p->lock);
+    ending = p->ending;
+    g_mutex_unlock(&p->lock);
+    return ending;
+}
+
+static void pass_garbage(ColoProxy *p, uint8_t byte, size_t size)
+{
+    uint8_t data[65536];
+
+    memset(data, byte, sizeof(data));
+    for (size_t sent = 0; sent < size; sent += sizeof(data)) {
+        if (!colo_relay_pass(p->relay, p->way, data, sizeof(data))) {
+            break;
+        }
+    }
+}
+
+static void put_mark(uint8_t *at, ColoMsgType type)
+{
+    stl_be_p(at, COLO_MSG_MAGIC);
+    stw_be_p(at + 4, type);
+}
+
+static bool pass_header(ColoProxy *p, ColoMsgType type, uint32_t length)
+{
+    uint8_t header[COLO_MSG_HEADER] = { };
+
+    put_mark(header, type);
+    stl_be_p(header + 16, length);
+    return colo_relay_pass(p->relay, p->way, header, sizeof(header));
+}
+
+/* Nothing moves the other way meanwhile. */
+static void drip(ColoProxy *p, const uint8_t *rest, size_t size)
+{
+    for (size_t i = 0; i < size && !is_ending(p); i++) {
+        g_usleep(COLO_DRIP_MS * 1000);
+        if (!colo_relay_pass(p->relay, p->way, rest + i, 1)) {
+            break;
+        }
+    }
+}
+
+/* What comes instead of the @size bytes at @rest, and all after them */
+static void do_fault(ColoProxy *p, const uint8_t *rest, size_t size)
+{
+    switch (p->fault) {
+    case COLO_GARBAGE:
+        pass_garbage(p, 0, COLO_GARBAGE_SIZE);
+        break;
+    case COLO_LONG:
+        if (pass_header(p, COLO_MSG_DEVICES, COLO_GARBAGE_SIZE)) {
+            pass_garbage(p, 0xcc, COLO_GARBAGE_SIZE);
+        }
+        break;
+    case COLO_FLOOD:
+        while (!is_ending(p) && pass_header(p, COLO_MSG_ALIVE, 0)) {
+            /* and another one */
+        }
+        break;
+    case COLO_DRIP:
+        drip(p, rest, size);
+        break;
+    case COLO_SLOW:
+        g_usleep(COLO_DRIP_MS * 1000);
+        colo_relay_pass(p->relay, p->way, rest, size);
+        break;
+    default:
+        break;
+    }
+}
+
 /* ColoRelayForward */
 static bool forward(void *opaque, int way)
 {
@@ -74,16 +152,16 @@ static bool forward(void *opaque, int way)
     uint8_t data[65536 + MARK];
     ssize_t n = recv(fd, data, sizeof(data) - MARK, 0);
     bool hit = false;
-    size_t size;
+    size_t size, all;
 
     if (n <= 0) {
         return false;
     }
-    size = n;
+    size = all = n;
     g_mutex_lock(&p->lock);
     if (p->armed && p->way == way) {
-        size = complete_mark(p, fd, data, size);
-        size = may_pass(p, data, size);
+        all = complete_mark(p, fd, data, size);
+        size = may_pass(p, data, all);
         hit = p->hit;
     }
     g_mutex_unlock(&p->lock);
@@ -91,15 +169,10 @@ static bool forward(void *opaque, int way)
     if (!colo_relay_pass(p->relay, way, data, size)) {
         return false;
     }
-    if (hit && p->fault == COLO_GARBAGE) {
-        memset(data, 0, sizeof(data));
-        for (size = 0; size < COLO_GARBAGE_SIZE; size += sizeof(data)) {
-            if (!colo_relay_pass(p->relay, way, data, sizeof(data))) {
-                break;
-            }
-        }
+    if (hit) {
+        do_fault(p, data + size, all - size);
     }
-    return !hit;
+    return !hit || p->fault == COLO_SLOW;
 }
 
 /* ColoRelayCuts */
@@ -128,8 +201,7 @@ void colo_proxy_arm(ColoProxy *p, ColoProxyWay way, ColoMsgType type,
     p->way = way;
     p->fault = fault;
     p->bytes = bytes;
-    stl_be_p(p->mark, COLO_MSG_MAGIC);
-    stw_be_p(p->mark + 4, type);
+    put_mark(p->mark, type);
     g_mutex_unlock(&p->lock);
 }
 
@@ -145,6 +217,9 @@ bool colo_proxy_hit(ColoProxy *p)
 
 void colo_proxy_free(ColoProxy *p)
 {
+    g_mutex_lock(&p->lock);
+    p->ending = true;
+    g_mutex_unlock(&p->lock);
     colo_relay_free(p->relay);
     g_mutex_clear(&p->lock);
     g_free(p);

@@ -28,7 +28,13 @@ typedef enum {
     COLO_CUT,           /* both connections are closed */
     COLO_FREEZE,        /* nothing moves any more, both ways, nothing closes */
     COLO_GARBAGE,       /* zeroes come instead of the rest, then nothing */
+    COLO_LONG,          /* so does a DEVICES, as long as is allowed to a primary */
+    COLO_FLOOD,         /* so does ALIVE after ALIVE, as fast as it goes */
+    COLO_DRIP,          /* the rest comes a byte at a time, COLO_DRIP_MS apart */
+    COLO_SLOW,          /* it comes 64 KiB at a time at most, COLO_DRIP_MS apart */
 } ColoProxyFault;
+
+#define COLO_DRIP_MS 1000
 
 /* As many at least; more than the device state of a small guest */
 #define COLO_GARBAGE_SIZE (256 * 1024)

@@ -18,17 +18,17 @@ static const char *const allowed[COLO_SESSION__MAX] = {
     [COLO_SESSION_GREETING] = "S:HELLO>ANSWERING P:ERROR>ENDED S:ERROR>ENDED",
     [COLO_SESSION_ANSWERING] = "P:HELLO>STARTING P:ERROR>ENDED S:ERROR>ENDED",
     [COLO_SESSION_STARTING] = "S:RUNNING>READY P:ALIVE>STARTING "
-        "S:ALIVE>STARTING P:ERROR>ENDED S:ERROR>ENDED",
+        "P:ERROR>ENDED S:ERROR>ENDED",
     [COLO_SESSION_READY] = "P:BACKGROUND>READY P:ALIVE>READY S:ALIVE>READY "
         "P:STOP>STOPPED P:ERROR>ENDED S:ERROR>ENDED",
-    [COLO_SESSION_STOPPED] = "P:RAM>SENDING P:ALIVE>STOPPED S:ALIVE>STOPPED "
+    [COLO_SESSION_STOPPED] = "P:RAM>SENDING S:ALIVE>STOPPED "
         "P:ERROR>ENDED S:ERROR>ENDED",
     [COLO_SESSION_SENDING] = "P:RAM>SENDING P:DEVICES>COMMITTING "
-        "P:ALIVE>SENDING S:ALIVE>SENDING P:ERROR>ENDED S:ERROR>ENDED",
+        "S:ALIVE>SENDING P:ERROR>ENDED S:ERROR>ENDED",
     [COLO_SESSION_COMMITTING] = "S:COMMITTED>LOADING S:ALIVE>COMMITTING "
         "P:ERROR>ENDED S:ERROR>ENDED",
     [COLO_SESSION_LOADING] = "S:RUNNING>READY P:BACKGROUND>LOADING "
-        "P:ALIVE>LOADING S:ALIVE>LOADING P:ERROR>ENDED S:ERROR>ENDED",
+        "P:ALIVE>LOADING P:ERROR>ENDED S:ERROR>ENDED",
     [COLO_SESSION_ENDED] = "",
 };
 
@@ -282,19 +282,52 @@ static void test_reader(void)
     }
 }
 
-/* A message for the other side, whose payload this reader has no room for */
-static void test_reader_oversized(void)
+/*
+ * What can't be read is an error from then on: whoever asks again is never offered
+ * more room than there is, whatever the length said, and never gets a message.
+ */
+static void test_reader_refuses(void)
 {
-    ColoMsg devices = { COLO_MSG_DEVICES, 0, 1, COLO_MSG_PAYLOAD_MAX + 1 }, msg;
-    ColoReader reader = { };
-    Error *err = NULL;
-    size_t wanted;
+    static const struct {
+        ColoMsg msg;
+        const char *error;      /* a part of it */
+    } cases[] = {
+        /* One for the other side, whose payload this reader has no room for */
+        { { COLO_MSG_DEVICES, 0, 1, COLO_MSG_PAYLOAD_MAX + 1 },
+          "not for this side" },
+        { { COLO_MSG_DEVICES, 0, 1, 1024 * 1024 }, "not for this side" },
+        { { COLO_MSG_ERROR, 0, 1, 0xffffffff }, "are allowed" },
+        { { COLO_MSG_ALIVE, 0, 1, 1024 * 1024 }, "are allowed" },
+        { { COLO_MSG_ALIVE, 1, 1, 600 }, "are allowed" },
+        { { COLO_MSG__MAX, 0, 1, 1024 * 1024 }, "unknown message" },
+    };
 
-    colo_msg_encode(&devices, colo_reader_room(&reader, &wanted));
-    g_assert_cmpuint(wanted, ==, COLO_MSG_HEADER);
-    g_assert_cmpint(colo_reader_next(&reader, wanted, &msg, &err), ==, -1);
-    g_assert_nonnull(strstr(error_get_pretty(err), "not for this side"));
-    error_free(err);
+    for (int i = 0; i < ARRAY_SIZE(cases); i++) {
+        ColoMsg alive = { COLO_MSG_ALIVE }, msg;
+        ColoReader reader = { };
+        Error *err = NULL;
+        size_t wanted;
+
+        colo_msg_encode(&cases[i].msg, colo_reader_room(&reader, &wanted));
+        g_assert_cmpuint(wanted, ==, COLO_MSG_HEADER);
+        g_assert_cmpint(colo_reader_next(&reader, wanted, &msg, &err), ==, -1);
+        g_assert_nonnull(strstr(error_get_pretty(err), cases[i].error));
+        error_free(err);
+
+        for (int again = 0; again < 3; again++) {
+            uint8_t *room = colo_reader_room(&reader, &wanted);
+
+            err = NULL;
+            g_assert_true(room >= reader.data && wanted &&
+                          room + wanted <= reader.data + sizeof(reader.data));
+            g_assert_cmpuint(wanted, >=, COLO_MSG_HEADER);
+            colo_msg_encode(&alive, room);
+            g_assert_cmpint(colo_reader_next(&reader, COLO_MSG_HEADER, &msg,
+                                             &err), ==, -1);
+            g_assert_nonnull(err);
+            error_free(err);
+        }
+    }
 }
 
 int main(int argc, char **argv)
@@ -308,6 +341,6 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/protocol/hello", test_hello);
     g_test_add_func("/colo/protocol/text", test_text);
     g_test_add_func("/colo/protocol/reader", test_reader);
-    g_test_add_func("/colo/protocol/reader-oversized", test_reader_oversized);
+    g_test_add_func("/colo/protocol/reader-refuses", test_reader_refuses);
     return g_test_run();
 }

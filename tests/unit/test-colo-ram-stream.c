@@ -132,7 +132,11 @@ typedef struct {
 /* The second of two runs; the first is of the pages 10 to 19. */
 static const RunCase run_cases[] = {
     { 20, 1, 0, true },
-    { 20, BLOCK_PAGES - 20, 1, true },
+    { 20, COLO_RAM_BATCH_PAGES - 10, 0, true },
+    { 20, COLO_RAM_BATCH_PAGES - 10, 1, true },
+    { 20, COLO_RAM_BATCH_PAGES - 9, 0, false }, /* too many together */
+    { 20, COLO_RAM_BATCH_PAGES - 9, 1, false },
+    { 20, BLOCK_PAGES - 20, 1, false },
     { BLOCK_PAGES - 1, 1, 0, true },
     { 19, 1, 0, false },                        /* overlap */
     { 10, 10, 0, false },                       /* twice */

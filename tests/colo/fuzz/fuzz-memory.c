@@ -27,7 +27,7 @@ static void check_error(bool failed, Error *err)
 
 static void check_runs(const ColoRamBatch *batch, uint64_t block_pages)
 {
-    uint64_t end = 0;
+    uint64_t end = 0, pages = 0;
 
     for (unsigned i = 0; i < batch->count; i++) {
         const ColoRamRun *run = &batch->runs[i];
@@ -35,6 +35,8 @@ static void check_runs(const ColoRamBatch *batch, uint64_t block_pages)
         assert(run->pages && run->first >= end && run->first < block_pages);
         end = run->first + run->pages;
         assert(end > run->first && end <= block_pages);
+        pages += run->pages;
+        assert(pages <= COLO_RAM_BATCH_PAGES);
     }
 }
 
