@@ -261,6 +261,7 @@ static void test_soak(void)
         soak.rss[i] = g_array_new(false, false, sizeof(double));
     }
     if (!soak_guest(&soak, &err)) {
+        system_print_dump("guest/dump.txt");
         printf("# FAILED: %s\n", error_get_pretty(err));
         error_free(err);
         g_test_fail();
