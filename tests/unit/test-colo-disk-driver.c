@@ -36,7 +36,7 @@
 #define SECTORS     (5 * CLUSTER + 7)
 #define IN_FLIGHT   6
 #define STEPS       60
-#define SEQUENCES   8000
+#define SEQUENCES   5000
 
 enum { PARENT, ACTIVE, HIDDEN };    /* slots of colo-memdisk */
 
