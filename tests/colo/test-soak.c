@@ -30,6 +30,7 @@
 static ScenarioConfig config;
 static double minutes = 1;
 static int every = 100;
+static int disk_kib = 128;
 
 typedef struct Soak {
     BenchGuest *guest;
@@ -236,6 +237,8 @@ static bool soak_run(Soak *soak, Error **errp)
 static bool soak_guest(Soak *soak, Error **errp)
 {
     g_autofree char *dir = g_build_filename(system_dir(), "guest", NULL);
+    g_autofree char *disk_load = g_strdup_printf("disk-load %d 8192 196608",
+                                                 disk_kib);
     bool ok;
 
     soak->guest = bench_guest_start(&config, true, soak->timeline, dir, errp);
@@ -243,7 +246,7 @@ static bool soak_guest(Soak *soak, Error **errp)
         return false;
     }
     ok = bench_guest_command(soak->guest, "load 8 16", errp) &&
-         bench_guest_command(soak->guest, "disk-load 128 8192 196608", errp) &&
+         bench_guest_command(soak->guest, disk_load, errp) &&
          soak_run(soak, errp);
     bench_guest_free(soak->guest);
     return ok;
@@ -280,6 +283,8 @@ int main(int argc, char **argv)
           "how long, after the guest has booted (1)", "N" },
         { "every", 0, 0, G_OPTION_ARG_INT, &every,
           "checkpoints from one comparison of RAM to the next (100)", "N" },
+        { "disk-load", 0, 0, G_OPTION_ARG_INT, &disk_kib,
+          "what the guest writes to its disk per second (128)", "KIB" },
         { "smp", 0, 0, G_OPTION_ARG_INT, &config.smp, NULL, "" },
         { "memory", 0, 0, G_OPTION_ARG_INT, &config.memory_mib, NULL, "MIB" },
         { "interval", 0, 0, G_OPTION_ARG_INT, &config.interval_ms, NULL, "" },
