@@ -32,6 +32,9 @@
 /* A look in the middle of an epoch is for nothing if it costs more than that */
 #define LOOK_SHARE 100
 
+/* So many looks in an epoch, each in the middle of what is left of it */
+#define LOOKS_MAX 3
+
 /* What was found is sent at once if that takes this part of the time left */
 #define PASS_SHARE 4
 
@@ -70,7 +73,7 @@ void colo_policy_epoch(ColoPolicy *p, int64_t now, int64_t deadline)
     p->not_before = now;
     p->left = 0;
     p->pass = false;
-    p->looked = false;
+    p->looks = 0;
 }
 
 void colo_policy_stop(ColoPolicy *p)
@@ -124,14 +127,15 @@ static int64_t policy_begin(const ColoPolicy *p)
 }
 
 /*
- * When to look, in an epoch in which nothing has been looked at: what is known
- * of the guest is from epochs before.  Early enough to do something about it.
+ * When to look: what is known of the guest is from epochs before, or, if it is
+ * @busy, of the time before the last look, and one that was held up makes up for
+ * it in a burst.  Early enough to do something about it.
  */
-static int64_t policy_look(const ColoPolicy *p)
+static int64_t policy_look(const ColoPolicy *p, bool busy)
 {
     int64_t epoch = p->deadline - p->last_sync;
 
-    if (p->looked || epoch < LOOK_SHARE * p->sync_us) {
+    if (p->looks >= (busy ? LOOKS_MAX : 1) || epoch < LOOK_SHARE * p->sync_us) {
         return INT64_MAX;
     }
     return p->last_sync + epoch / 2;
@@ -163,9 +167,10 @@ static ColoPolicyStep policy_between_passes(ColoPolicy *p, int64_t now)
 {
     double left_us = p->left * policy_page_us(p);
     double gain = policy_load(p) * (p->deadline - p->last_sync) + left_us;
-    int64_t begin = gain > GAIN_SYNCS * p->sync_us ? policy_begin(p) : INT64_MAX;
+    bool busy = gain > GAIN_SYNCS * p->sync_us;
+    int64_t begin = busy ? policy_begin(p) : INT64_MAX;
 
-    begin = MAX(MIN(begin, policy_look(p)), now);
+    begin = MAX(MIN(begin, policy_look(p, busy)), now);
     /*
      * What was found may wait for another sync, after which less of it gets
      * dirty again; unless there is much of it, or no time for one.  The last
@@ -205,7 +210,7 @@ void colo_policy_synced(ColoPolicy *p, int64_t now, int64_t us, size_t pages)
     learn(&p->sync_us, us, 1);
     policy_learn_rate(p, now, pages);
     p->last_sync = now;
-    p->looked = true;
+    p->looks++;
     p->left = pages;
 }
 

@@ -13,8 +13,9 @@
  *
  * What a page and a sync cost, and how fast pages get dirty, is measured all
  * the time.  An epoch has a sync in its middle, if not before, which finds out
- * that this has changed; what it finds is sent when a pass is due.  There are no
- * more passes in an epoch
+ * that this has changed, and a busy guest is looked at up to twice more, each time
+ * in the middle of what is left; what is found is sent when a pass is due.  There
+ * are no more passes in an epoch
  *   - when the pages expected at the deadline take less time than four syncs,
  *   - when one could not repay its sync before the deadline, by which nothing
  *     is delayed: the last pass is cut short there,
@@ -47,7 +48,7 @@ typedef struct ColoPolicy {
     double dirty_per_us;        /* pages worth sending */
 
     bool done;                  /* with this epoch */
-    bool looked;                /* there was a sync in this epoch */
+    unsigned looks;             /* syncs in this epoch */
     int64_t deadline;
     int64_t last_sync;          /* or the epoch's begin */
     int64_t not_before;         /* of the next slice, for the bandwidth */

@@ -109,6 +109,8 @@ typedef struct Sim {
     double rate;                /* fresh pages per us */
     bool same;                  /* dirties always the same pages, */
     size_t set;                 /* that many */
+    double burst;               /* so many more pages per us between ... */
+    int64_t burst_from, burst_to;       /* these us of each epoch */
     /* the channel */
     double page_us;
     int64_t sync_us;
@@ -126,11 +128,19 @@ static size_t sim_dirty(const Sim *sim, int64_t us)
     return sim->same ? MIN(pages, sim->set) : pages;
 }
 
+/* Between two moments of an epoch, in us since its begin */
+static size_t sim_dirty_between(const Sim *sim, int64_t from, int64_t to)
+{
+    int64_t burst_us = MIN(to, sim->burst_to) - MAX(from, sim->burst_from);
+
+    return sim_dirty(sim, to - from) + sim->burst * MAX(burst_us, 0);
+}
+
 /* One epoch of @us; @trigger: something wants a checkpoint then, INT64_MAX */
 static void sim_epoch(Sim *sim, ColoPolicy *p, int64_t *now, int64_t us,
                       int64_t trigger)
 {
-    int64_t deadline = *now + us, last = *now;
+    int64_t begin = *now, deadline = begin + us, last = begin;
     size_t unsent = 0;
 
     trigger += trigger < INT64_MAX ? *now : 0;
@@ -148,7 +158,7 @@ static void sim_epoch(Sim *sim, ColoPolicy *p, int64_t *now, int64_t us,
             *now = MIN(step.until, MAX(*now, trigger));
         } else if (step.action == COLO_POLICY_SYNC) {
             *now += sim->sync_us;
-            unsent += sim_dirty(sim, *now - last);
+            unsent += sim_dirty_between(sim, last - begin, *now - begin);
             last = *now;
             sim->syncs++;
             colo_policy_synced(p, *now, sim->sync_us, unsent);
@@ -173,7 +183,7 @@ static void sim_epoch(Sim *sim, ColoPolicy *p, int64_t *now, int64_t us,
     }
     sim->late = MAX(*now - deadline, 0);
     *now = MAX(*now, MIN(trigger, deadline));
-    sim->left = unsent + sim_dirty(sim, *now - last);
+    sim->left = unsent + sim_dirty_between(sim, last - begin, *now - begin);
     colo_policy_final(p, *now, sim->sync_us + sim->left * sim->page_us,
                       sim->left, sim->left);
 }
@@ -301,6 +311,31 @@ static void test_policy_jump(void)
     g_assert_cmpuint(sim.left, <, 0.1 * sim_dirty(&sim, 500000));
 }
 
+/*
+ * One that comes in bursts, as where a guest makes up for the time in which it had
+ * no CPU, is found out in time too, when it begins behind the middle.
+ */
+static void test_policy_burst(void)
+{
+    for (int64_t from = 200000; from <= 320000; from += 20000) {
+        Sim sim = { .rate = mb_per_s(90), .page_us = 3.3, .sync_us = 150,
+                    .burst = mb_per_s(300), .burst_from = from,
+                    .burst_to = from + 140000 };
+        size_t dirty = sim_dirty_between(&sim, 0, 500000);
+        ColoPolicy p;
+
+        colo_policy_init(&p, PAGE_SIZE);
+        sim.burst = 0;
+        sim_run(&sim, &p, 20, 500000);
+        sim.burst = mb_per_s(300);
+        sim_run(&sim, &p, 1, 500000);
+        g_test_message("burst at %" PRId64 " ms: %zu of %zu left, %u syncs",
+                       from / 1000, sim.left, dirty, sim.syncs);
+        g_assert_cmpuint(sim.left, <, 0.05 * dirty);
+        g_assert_cmpuint(sim.syncs * sim.sync_us, <, 500000 / 100);
+    }
+}
+
 /* So does the channel; a single delay changes nothing. */
 static void test_policy_channel(void)
 {
@@ -403,6 +438,7 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/ram-policy/overload", test_policy_overload);
     g_test_add_func("/colo/ram-policy/change", test_policy_change);
     g_test_add_func("/colo/ram-policy/jump", test_policy_jump);
+    g_test_add_func("/colo/ram-policy/burst", test_policy_burst);
     g_test_add_func("/colo/ram-policy/channel", test_policy_channel);
     g_test_add_func("/colo/ram-policy/late", test_policy_late);
     g_test_add_func("/colo/ram-policy/bandwidth", test_policy_bandwidth);
