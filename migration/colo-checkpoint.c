@@ -119,12 +119,14 @@ static bool disks_are_whole(Error **errp)
 /* Stop the guest and gather; with the BQL */
 static bool stop_and_gather(Primary *p, int64_t *since, Error **errp)
 {
-    if (p->talk.over(errp)) {
+    uint32_t timeout_ms = colo_channel_get_timeout() / 2;
+
+    if (!colo_guest_settle(timeout_ms, errp) || p->talk.over(errp)) {
         return false;
     }
     colo_guest_hold();
     colo_stats_lap(COLO_PHASE_STOP, since);
-    if (!colo_guest_drain(colo_channel_get_timeout() / 2, errp) ||
+    if (!colo_guest_drain(timeout_ms, errp) ||
         p->talk.over(errp) || !disks_are_whole(errp)) {
         return false;
     }

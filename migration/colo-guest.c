@@ -21,12 +21,63 @@
 #include "colo-guest.h"
 #include "trace.h"
 
-/* How long to leave the main loop alone with requests in flight */
-#define DRAIN_NAP_US 50
+/* How long to leave the main loop alone with what it has to do */
+#define NAP_US 50
 
 static bool held;
 static RunState before;         /* valid while held */
 static RunState after;          /* valid while held on P: at the release */
+
+/* What the devices know; they are told one after the other, with the BQL */
+static bool telling;            /* not all of them yet */
+static bool told_running;       /* what all were told last */
+
+/* The lowest priority is the first to hear of a start, and the last of a stop. */
+static void first_started(void *opaque, bool running, RunState state)
+{
+    telling = running;
+}
+
+static void last_started(void *opaque, bool running, RunState state)
+{
+    telling = !running;
+    told_running = running;
+}
+
+static void __attribute__((constructor)) colo_guest_init(void)
+{
+    qemu_add_vm_change_state_handler_prio(first_started, NULL, INT_MIN);
+    qemu_add_vm_change_state_handler_prio(last_started, NULL, INT_MAX);
+}
+
+/*
+ * vm_stop() changes the run state, then lets the BQL go while it waits for the
+ * vCPUs, then tells the devices.  Only a guest that goes to sleep stands still
+ * without that, and is in "prelaunch" if it is reset then.
+ */
+static bool is_settled(void)
+{
+    return !telling && (runstate_is_running() || !told_running ||
+                        runstate_check(RUN_STATE_SUSPENDED) ||
+                        runstate_check(RUN_STATE_PRELAUNCH));
+}
+
+bool colo_guest_settle(uint32_t timeout_ms, Error **errp)
+{
+    int64_t end = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + timeout_ms;
+
+    while (!is_settled()) {
+        if (qemu_clock_get_ms(QEMU_CLOCK_REALTIME) > end) {
+            error_setg(errp, "the guest was not stopped or started within %u ms, "
+                       "as somebody had asked for", timeout_ms);
+            return false;
+        }
+        qemu_mutex_unlock_iothread();
+        g_usleep(NAP_US);
+        qemu_mutex_lock_iothread();
+    }
+    return true;
+}
 
 /*
  * "colo" can't be reached from all run states, but from "finish-migrate", and
@@ -155,7 +206,7 @@ bool colo_guest_drain(uint32_t timeout_ms, Error **errp)
             return false;
         }
         qemu_mutex_unlock_iothread();
-        g_usleep(DRAIN_NAP_US);
+        g_usleep(NAP_US);
         qemu_mutex_lock_iothread();
     }
     /* What remains is local: bottom halves, and devices that retry */
@@ -251,6 +302,10 @@ void colo_guest_stop(void)
         halt(RUN_STATE_COLO);
     } else {
         set_run_state_colo();
+        if (told_running) {
+            /* It sleeps; its devices don't */
+            vm_state_notify(0, RUN_STATE_COLO);
+        }
     }
     bdrv_drain_all();
 }

@@ -178,7 +178,8 @@ static bool receive_devices(Secondary *s, const ColoMsg *msg, Error **errp)
 
 static bool stop_guest(Secondary *s, Error **errp)
 {
-    if (failover_wanted(errp)) {
+    if (!colo_guest_settle(colo_channel_get_timeout() / 2, errp) ||
+        failover_wanted(errp)) {
         return false;
     }
     colo_guest_stop();

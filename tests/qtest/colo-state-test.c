@@ -40,28 +40,33 @@ static bool side_runs(ColoSide *side)
     return g_str_equal(status, "running");
 }
 
-static void checkpoint_now(ColoPair *pair)
+static int64_t epoch_of(ColoSide *side)
 {
-    QDict *info = colo_side_try(pair->p, COLO_ANSWER_MS,
-                                "{'execute': 'query-colo'}");
-    int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
-    int64_t before, now;
+    QDict *info = colo_side_get(side, "{'execute': 'query-colo'}");
+    int64_t epoch = qdict_get_int(info, "epoch");
 
-    g_assert_nonnull(info);
-    before = qdict_get_int(qdict_get_qdict(info, "return"), "epoch");
     qobject_unref(info);
-    colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
-    do {
-        g_usleep(10 * 1000);
-        info = colo_side_try(pair->p, COLO_ANSWER_MS,
-                             "{'execute': 'query-colo'}");
-        g_assert_nonnull(info);
-        now = qdict_get_int(qdict_get_qdict(info, "return"), "epoch");
-        qobject_unref(info);
+    return epoch;
+}
+
+static void await_epoch(ColoSide *side, int64_t epoch)
+{
+    int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
+
+    while (epoch_of(side) < epoch) {
         if (g_get_monotonic_time() > end) {
             colo_fail("no checkpoint was made");
         }
-    } while (now == before);
+        g_usleep(10 * 1000);
+    }
+}
+
+static void checkpoint_now(ColoPair *pair)
+{
+    int64_t before = epoch_of(pair->p);
+
+    colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
+    await_epoch(pair->p, before + 1);
 }
 
 /* A user's stop stays, over checkpoints and failover, until a user's cont. */
@@ -151,6 +156,57 @@ static void test_stop_storm(void)
     colo_pair_checkpoints(pair, 3);
     colo_pair_fail_over_to_secondary(pair);
     colo_pair_free(pair);
+}
+
+/* After a long pause the guest runs as long before the next one. */
+static void make_long_pause(ColoPair *pair, int ms)
+{
+    int64_t epoch = epoch_of(pair->p);
+
+    colo_side_freeze(pair->s, true);
+    colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
+    g_usleep(ms * 1000);
+    colo_side_freeze(pair->s, false);
+    await_epoch(pair->s, epoch + 1);
+}
+
+/*
+ * Somebody's "stop" is waiting for a vCPU as a checkpoint becomes due: that has to
+ * wait, too, for a guest that still runs is not of one piece.
+ */
+static void test_stop_meets_p(void)
+{
+    ColoPair *pair = colo_pair_start(COLO_NO_DISK, COLO_NO_TIMER);
+    int64_t epoch;
+
+    make_long_pause(pair, 1000);
+    epoch = epoch_of(pair->s);
+    colo_side_freeze_vcpu(pair->p);
+    colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
+    g_assert_null(colo_side_try(pair->p, 3000, "{'execute': 'stop'}"));
+    colo_side_until(pair->s, "query-status", "status", "colo");
+    g_assert_cmpint(epoch_of(pair->s), ==, epoch);
+    colo_side_thaw_vcpu(pair->p);
+    colo_side_until(pair->p, "query-status", "status", "paused");
+    await_epoch(pair->s, epoch + 1);
+    take_over(pair, "paused");
+    go_on(pair);
+}
+
+static void test_stop_meets_s(void)
+{
+    ColoPair *pair = colo_pair_start(COLO_NO_DISK, COLO_NO_TIMER);
+
+    colo_side_freeze_vcpu(pair->s);
+    g_assert_null(colo_side_try(pair->s, 1000, "{'execute': 'stop'}"));
+    colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
+    g_usleep(2000 * 1000);
+    g_assert_cmpint(epoch_of(pair->p), ==, 0);
+    colo_side_thaw_vcpu(pair->s);
+    await_epoch(pair->s, 1);
+    colo_side_until(pair->s, "query-status", "status", "running");
+    take_over(pair, "running");
+    go_on(pair);
 }
 
 /* Panicked guests, on either side, abort nothing. */
@@ -466,6 +522,8 @@ static const ColoTestCase cases[] = {
     { "stop-stays", test_stop_stays },
     { "stop-survives", test_stop_survives },
     { "stop-storm", test_stop_storm },
+    { "stop-meets/p", test_stop_meets_p },
+    { "stop-meets/s", test_stop_meets_s },
     { "panic", test_panic },
     { "panic-storm", test_panic_storm },
     { "watchdog", test_watchdog },
