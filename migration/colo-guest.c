@@ -132,18 +132,26 @@ static RunState run_state(void)
     return RUN_STATE__MAX;
 }
 
-void colo_guest_hold(void)
+/*
+ * A panic, a watchdog, a disk that is full: the guest was to stop, the main loop
+ * has yet to do it.  vm_start() would forget that.
+ */
+static void note_requested(void)
 {
     RunState requested;
 
+    if (held && after == RUN_STATE_RUNNING && qemu_vmstop_requested(&requested)) {
+        after = requested;
+    }
+}
+
+void colo_guest_hold(void)
+{
     held = true;
     before = after = run_state();
     if (before == RUN_STATE_RUNNING) {
         halt(RUN_STATE_COLO);
-        /* A panic, a watchdog: the guest asked, the main loop has yet to do it */
-        if (qemu_vmstop_requested(&requested)) {
-            after = requested;
-        }
+        note_requested();
     } else if (before == RUN_STATE_SUSPENDED) {
         /* Else it could be woken up, and run */
         runstate_set(RUN_STATE_COLO);
@@ -216,6 +224,7 @@ bool colo_guest_drain(uint32_t timeout_ms, Error **errp)
 
 bool colo_guest_will_run(void)
 {
+    note_requested();
     return after == RUN_STATE_RUNNING;
 }
 
@@ -238,6 +247,7 @@ void colo_guest_release(void)
     if (!held) {
         return;
     }
+    note_requested();
     if (runstate_check(RUN_STATE_SUSPENDED)) {
         /* It went to sleep as it was stopped */
     } else if (before == RUN_STATE_SUSPENDED) {
@@ -281,7 +291,8 @@ bool colo_guest_is_held(void)
 
 bool colo_guest_defer_stop(RunState state)
 {
-    if (held) {
+    if (held && after == RUN_STATE_RUNNING) {
+        /* Else it would be stopped already, and stay as it is */
         after = state;
     }
     return held;
