@@ -227,8 +227,14 @@ static uint16_t guest_flags(void)
 /* With the BQL.  If S has been told otherwise meanwhile, tell it soon. */
 static void release_guest(uint16_t flags)
 {
-    bool changed = colo_guest_is_held() && flags != guest_flags();
+    bool changed;
 
+    if (colo_primary_quits()) {
+        /* Its devices are about to go */
+        colo_guest_drop_hold(RUN_STATE_SHUTDOWN);
+        return;
+    }
+    changed = colo_guest_is_held() && flags != guest_flags();
     colo_guest_release();
     if (changed) {
         colo_request_checkpoint(COLO_TRIGGER_CAUSE_GUEST);

@@ -148,10 +148,15 @@ int64_t colo_primary_rest_ns(ColoTriggerCause cause, ColoDisksState state)
     return MIN(max, interval / REST_SHARE);
 }
 
+bool colo_primary_quits(void)
+{
+    return qatomic_read(&shared.quit);
+}
+
 static bool failover_wanted(Error **errp)
 {
     if (failover_get_state() == FAILOVER_STATUS_NONE &&
-        !qatomic_read(&shared.quit)) {
+        !colo_primary_quits()) {
         return false;
     }
     error_setg(errp, "failover was asked for");

@@ -44,6 +44,9 @@ static inline int64_t colo_primary_now_ns(void)
  */
 int64_t colo_primary_begin_trigger(ColoTriggerCause cause);
 
+/* QEMU ends: the guest is not to run any more.  Any thread. */
+bool colo_primary_quits(void);
+
 /* How long to look for rest, from the trigger on, while the disks are in @state */
 int64_t colo_primary_rest_ns(ColoTriggerCause cause, ColoDisksState state);
 

@@ -270,7 +270,8 @@ static bool load(Secondary *s, Error **errp)
     tell_filters(s);
     guest = SECONDARY_WHOLE;
     guest_stays_stopped = s->flags & COLO_FLAG_GUEST_STAYS;
-    if (s->flags & COLO_FLAG_GUEST_RUNS) {
+    /* Not if QEMU ends: its devices are about to go */
+    if ((s->flags & COLO_FLAG_GUEST_RUNS) && !qatomic_read(&shared.quit)) {
         colo_guest_start();
     }
     colo_stats_phase(COLO_PHASE_SECONDARY_PAUSE, s->lap_ns - s->stopped_ns);
