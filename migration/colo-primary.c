@@ -418,7 +418,6 @@ static void cleanup(Primary *p)
     if (p->guest_watch) {
         qemu_del_vm_change_state_handler(p->guest_watch);
     }
-    p->s->vm_was_running = runstate_is_running();
     qemu_mutex_unlock_iothread();
     colo_compare_unregister_notifier(&p->mismatch);
     WITH_QEMU_LOCK_GUARD(&shared.lock) {

@@ -55,6 +55,8 @@ void migrate_start_colo_process(MigrationState *s)
     qemu_mutex_unlock_iothread();
     colo_primary_run(s);
     qemu_mutex_lock_iothread();
+    /* The guest is as it is to be; vm_start() might undo somebody's "stop". */
+    s->vm_was_running = false;
     /* Not before: until here another migration would be one too many */
     migrate_set_state(&s->state, MIGRATION_STATUS_COLO,
                       MIGRATION_STATUS_COMPLETED);

@@ -30,7 +30,8 @@ COLOMode get_colo_mode(void);
 /*
  * P: be a primary, in the migration thread after the first copy of all.
  * Returns after failover, or when QEMU ends.  With the BQL, which it drops.
- * Says in s->vm_was_running whether the guest is to run afterwards.
+ * The guest then is as it is to be: s->vm_was_running is false, so that
+ * migration.c leaves it alone.
  */
 void migrate_start_colo_process(MigrationState *s);
 
