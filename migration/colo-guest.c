@@ -28,6 +28,8 @@ static bool held;
 static RunState before;         /* valid while held */
 static RunState after;          /* valid while held on P: at the release */
 
+static bool taken_over;         /* S: until migration.c goes on with the guest */
+
 /* What the devices know; they are told one after the other, with the BQL */
 static bool telling;            /* not all of them yet */
 static bool told_running;       /* what all were told last */
@@ -326,14 +328,19 @@ void colo_guest_let_go(bool run)
     held = false;
     /* migration.c starts it, as after any migration, or leaves it alone */
     autostart = run;
+    taken_over = true;
     if (!run) {
         halt_held(RUN_STATE_PAUSED);
     }
 }
 
-void colo_guest_go_on(void)
+bool colo_guest_go_on(void)
 {
-    if (autostart) {
+    bool ours = taken_over;
+
+    taken_over = false;
+    if (ours && autostart) {
         vm_start();
     }
+    return ours;
 }

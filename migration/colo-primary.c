@@ -14,6 +14,8 @@
  */
 #include "qemu/osdep.h"
 #include "block/replication.h"
+#include "exec/cpu-common.h"
+#include "exec/memory.h"
 #include "migration/failover.h"
 #include "qemu/notify.h"
 #include "net/colo-compare.h"
@@ -246,6 +248,11 @@ static bool begin(Primary *p, Error **errp)
         shared.mismatch_ns = 0;
         shared.channel = p->talk.link.channel;
     }
+    if (ram_block_discard_disable(true)) {
+        error_setg(errp, "a device discards RAM, which the dirty log misses");
+        return false;
+    }
+    p->discards_disabled = true;
     if (!colo_talk_await(&p->talk, COLO_SESSION_ANSWERING, errp)) {
         return false;
     }
@@ -419,6 +426,9 @@ static void cleanup(Primary *p)
         qemu_del_vm_change_state_handler(p->guest_watch);
     }
     qemu_mutex_unlock_iothread();
+    if (p->discards_disabled) {
+        ram_block_discard_disable(false);
+    }
     colo_compare_unregister_notifier(&p->mismatch);
     WITH_QEMU_LOCK_GUARD(&shared.lock) {
         shared.channel = NULL;

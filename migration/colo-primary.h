@@ -27,6 +27,7 @@ typedef struct Primary {
     Notifier mismatch;
     VMChangeStateEntry *guest_watch;
     bool guest_started;
+    bool discards_disabled;     /* of RAM, by a balloon for instance */
     GQueue slices;              /* on their way: ColoTalk.asked of each */
 } Primary;
 

@@ -37,9 +37,10 @@
  * ram.c takes part in the first copy only.  Capabilities that cannot work with
  * that, to be refused by the engine: multifd and compress (they bypass the cache
  * or write to it later), postcopy-ram, background-snapshot, x-ignore-shared (S
- * would share P's memory).  A balloon, or anything else that discards RAM, must
- * not be active on P: discarding leaves no mark in the dirty log.  On S,
- * migration_incoming_enable_colo() inhibits it.
+ * would share P's memory).  Discarding RAM leaves no mark in the dirty log: while
+ * COLO lasts it is inhibited on both sides, by colo-primary.c and
+ * migration_incoming_enable_colo().  A balloon then discards nothing; with a
+ * device that cannot do without (virtio-mem) there is no COLO.
  */
 #ifndef MIGRATION_COLO_RAM_H
 #define MIGRATION_COLO_RAM_H
@@ -75,7 +76,10 @@ void colo_ram_get_stats(ColoRamStats *stats);
  */
 int colo_ram_cache_init(void);
 
-/* Free all that, at the end of COLO.  From migration.c; BQL held. */
+/*
+ * Free all that, at the end of COLO, which this QEMU has no part in any more.  From
+ * migration.c; BQL held.
+ */
 void colo_ram_cache_release(void);
 
 /*

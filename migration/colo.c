@@ -10,6 +10,8 @@
  */
 #include "qemu/osdep.h"
 #include "block/replication.h"
+#include "exec/cpu-common.h"
+#include "exec/memory.h"
 #include "migration/failover.h"
 #include "net/filter.h"
 #include "qapi/error.h"
@@ -87,6 +89,11 @@ void colo_report_loss(COLOMode mode, uint64_t epoch, const Error *error)
 
 bool colo_is_blocking(Error **errp)
 {
+    if (migrate_colo_enabled() && ram_block_discard_is_required()) {
+        error_setg(errp, "x-colo can't be used with a device that discards RAM, "
+                   "like virtio-mem");
+        return true;
+    }
     if (get_colo_mode() == COLO_MODE_NONE) {
         return false;
     }

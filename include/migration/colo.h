@@ -62,8 +62,11 @@ void colo_shutdown(void);
 bool colo_guest_defer_stop(RunState state);
 bool colo_guest_defer_cont(void);
 
-/* S: run the guest after failover, unless P's stood still.  Main loop. */
-void colo_guest_go_on(void);
+/*
+ * S: run the guest after failover, unless P's stood still.  False: this was an
+ * ordinary migration.  Main loop.
+ */
+bool colo_guest_go_on(void);
 
 /* Whether migration or a snapshot is out of question now, with the reason */
 bool colo_is_blocking(Error **errp);

@@ -472,6 +472,44 @@ static void test_capabilities(void)
     colo_pair_free(pair);
 }
 
+/* virtio-mem can't do without discarding pages. */
+static void plug_virtio_mem(ColoSide *side)
+{
+    colo_side_ok(side, "{'execute': 'object-add', 'arguments': {'qom-type': "
+                 "'memory-backend-ram', 'id': 'mem1', 'size': 67108864}}");
+    colo_side_ok(side, "{'execute': 'device_add', 'arguments': {'driver': "
+                 "'virtio-mem-pci', 'memdev': 'mem1'}}");
+}
+
+/* RAM may be discarded after COLO, and then there can't be COLO. */
+#define ROOM_FOR_MORE "pc -m 16,slots=1,maxmem=256M"
+
+static void test_discard_s(void)
+{
+    ColoPair *pair = colo_pair_start_on(ROOM_FOR_MORE, COLO_NO_DISK,
+                                        COLO_NO_TIMER);
+
+    colo_pair_fail_over_to_secondary(pair);
+    plug_virtio_mem(pair->p);
+    colo_pair_free(pair);
+}
+
+static void test_discard_p(void)
+{
+    ColoPair *pair = colo_pair_start_on(ROOM_FOR_MORE, COLO_NO_DISK,
+                                        COLO_NO_TIMER);
+
+    /* A former secondary is a primary as any other */
+    colo_pair_fail_over_to_secondary(pair);
+    colo_pair_rejoin(pair);
+    checkpoint_now(pair);
+    colo_pair_fail_over_to_primary(pair);
+    plug_virtio_mem(pair->p);
+    expect_error(pair->p, "discards RAM", "{'execute': 'migrate', "
+                 "'arguments': {'uri': 'unix:/nowhere'}}");
+    colo_pair_free(pair);
+}
+
 /* The figures are those of what was done. */
 static void test_query(void)
 {
@@ -534,6 +572,8 @@ static const ColoTestCase cases[] = {
     { "reset", test_reset },
     { "refused-commands", test_refused_commands },
     { "capabilities", test_capabilities },
+    { "discard/p", test_discard_p },
+    { "discard/s", test_discard_s },
     { "query", test_query },
 };
 
