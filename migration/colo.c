@@ -102,6 +102,23 @@ bool colo_is_blocking(Error **errp)
     return true;
 }
 
+/*
+ * Whether migration.c is at work with what the capabilities were at the start: in
+ * COLO, and from there until it has cleaned up after it.  It does that before the
+ * main loop answers a monitor that saw the end of COLO.
+ */
+static bool caps_in_use(void)
+{
+    MigrationState *s = migrate_get_current();
+    MigrationIncomingState *mis = migration_incoming_get_current();
+
+    return get_colo_mode() != COLO_MODE_NONE ||
+        (qatomic_read(&s->state) == MIGRATION_STATUS_COMPLETED &&
+         s->to_dst_file) ||
+        (qatomic_read(&mis->state) == MIGRATION_STATUS_COMPLETED &&
+         mis->from_src_file);
+}
+
 bool colo_caps_check(const bool *caps, Error **errp)
 {
     static const struct {
@@ -126,6 +143,11 @@ bool colo_caps_check(const bool *caps, Error **errp)
           "the disks are replicated by their own means" },
     };
 
+    if (caps_in_use()) {
+        error_setg(errp, "COLO is active: capabilities can't be changed before "
+                   "x-colo-lost-heartbeat");
+        return false;
+    }
     if (!caps[MIGRATION_CAPABILITY_X_COLO]) {
         return true;
     }

@@ -71,7 +71,10 @@ bool colo_guest_go_on(void);
 /* Whether migration or a snapshot is out of question now, with the reason */
 bool colo_is_blocking(Error **errp);
 
-/* Whether COLO, if it is in @caps, goes together with the others of them */
+/*
+ * Capabilities are to be @caps: whether that may be now, which in COLO it may not,
+ * and COLO, if it is one of them, goes together with the others.
+ */
 bool colo_caps_check(const bool *caps, Error **errp);
 
 #endif

@@ -408,6 +408,43 @@ static void test_refused_commands(void)
     colo_pair_free(pair);
 }
 
+/*
+ * Capabilities stay as they are until the failover, which relies on them; then the
+ * survivor may have others.
+ */
+static void test_change_capabilities(bool survivor_is_primary)
+{
+    ColoPair *pair = colo_pair_start(COLO_NO_DISK, COLO_NO_TIMER);
+    ColoSide *sides[] = { pair->p, pair->s };
+
+    for (int i = 0; i < ARRAY_SIZE(sides); i++) {
+        expect_error(sides[i], "COLO is active",
+                     "{'execute': 'migrate-set-capabilities', 'arguments': "
+                     "{'capabilities': ["
+                     "{'capability': 'x-colo', 'state': false},"
+                     "{'capability': 'multifd', 'state': true}]}}");
+    }
+    if (survivor_is_primary) {
+        colo_pair_fail_over_to_primary(pair);
+    } else {
+        colo_pair_fail_over_to_secondary(pair);
+    }
+    colo_side_ok(pair->p, "{'execute': 'migrate-set-capabilities', 'arguments': "
+                 "{'capabilities': [{'capability': 'x-colo', 'state': false},"
+                 "{'capability': 'multifd', 'state': true}]}}");
+    colo_pair_free(pair);
+}
+
+static void test_change_capabilities_p(void)
+{
+    test_change_capabilities(true);
+}
+
+static void test_change_capabilities_s(void)
+{
+    test_change_capabilities(false);
+}
+
 static void expect_capability(ColoSide *side, const char *cap)
 {
     expect_error(side, cap, "{'execute': 'migrate-set-capabilities', "
@@ -572,6 +609,8 @@ static const ColoTestCase cases[] = {
     { "reset", test_reset },
     { "refused-commands", test_refused_commands },
     { "capabilities", test_capabilities },
+    { "change-capabilities/p", test_change_capabilities_p },
+    { "change-capabilities/s", test_change_capabilities_s },
     { "discard/p", test_discard_p },
     { "discard/s", test_discard_s },
     { "query", test_query },
