@@ -13,6 +13,7 @@
 #include "qapi/error.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
+#include "colo-jobs.h"
 #include "colo-primary.h"
 #include "colo-stats.h"
 #include "savevm.h"
@@ -207,11 +208,19 @@ static bool come_to_rest(Primary *p, ColoTriggerCause cause, Error **errp)
     return true;
 }
 
-/* From now on, or no longer, S's disk need not be flushed when our guest asks */
-static void defer_flushes(bool deferring)
+/*
+ * From now on, or no longer, the disks have only what cannot wait to do: neither a
+ * flush of S's when our guest asks, nor jobs of ours.
+ */
+static void quieten_disks(bool quiet)
 {
     qemu_mutex_lock_iothread();
-    replication_defer_flushes_all(deferring);
+    replication_defer_flushes_all(quiet);
+    if (quiet) {
+        colo_jobs_pause();
+    } else {
+        colo_jobs_resume();
+    }
     qemu_mutex_unlock_iothread();
 }
 
@@ -287,8 +296,8 @@ bool colo_checkpoint_make(Primary *p, ColoTriggerCause cause, Error **errp)
 {
     bool ok;
 
-    defer_flushes(true);
+    quieten_disks(true);
     ok = come_to_rest(p, cause, errp) && transact(p, cause, errp);
-    defer_flushes(false);
+    quieten_disks(false);
     return ok;
 }

@@ -19,6 +19,7 @@
 #include "sysemu/runstate.h"
 #include "sysemu/sysemu.h"
 #include "colo-guest.h"
+#include "colo-jobs.h"
 #include "trace.h"
 
 /* How long to leave the main loop alone with what it has to do */
@@ -211,10 +212,12 @@ bool colo_guest_drain(uint32_t timeout_ms, Error **errp)
      */
     while (requests_in_flight()) {
         if (qemu_clock_get_ms(QEMU_CLOCK_REALTIME) > end) {
-            error_setg(errp, "a disk request of the guest was not done within "
-                       "%u ms", timeout_ms);
+            error_setg(errp, "a disk request was not done within %u ms",
+                       timeout_ms);
             return false;
         }
+        /* One may have begun only now */
+        colo_jobs_pause();
         qemu_mutex_unlock_iothread();
         g_usleep(NAP_US);
         qemu_mutex_lock_iothread();

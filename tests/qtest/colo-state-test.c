@@ -445,6 +445,80 @@ static void test_change_capabilities_s(void)
     test_change_capabilities(false);
 }
 
+static QDict *phase_of(QDict *info, const char *name)
+{
+    QListEntry *entry;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "phases"), entry) {
+        QDict *phase = qobject_to(QDict, qlist_entry_obj(entry));
+
+        if (g_str_equal(qdict_get_str(phase, "phase"), name)) {
+            return phase;
+        }
+    }
+    colo_fail("query-colo has no phase %s", name);
+}
+
+/* How far the only job has come, and that it is there */
+static int64_t job_offset(ColoSide *side)
+{
+    QDict *answer = colo_side_try(side, COLO_ANSWER_MS,
+                                  "{'execute': 'query-block-jobs'}");
+    QList *jobs = answer ? qdict_get_qlist(answer, "return") : NULL;
+    int64_t offset;
+
+    if (!jobs || qlist_size(jobs) != 1) {
+        colo_fail("the job has gone");
+    }
+    offset = qdict_get_int(qobject_to(QDict, qlist_peek(jobs)), "offset");
+    qobject_unref(answer);
+    return offset;
+}
+
+/*
+ * A job on the primary that has requests in flight all the time, and never ends:
+ * pauses stay short, the pair stays, and the job gets on.
+ */
+static void run_job(const char *command)
+{
+    ColoPair *pair = colo_pair_start(COLO_DISK, 100);
+    int64_t epoch, offset;
+    QDict *info;
+
+    for (int i = 0; i < 2; i++) {
+        colo_side_ok(pair->p, "{'execute': 'blockdev-add', 'arguments': "
+                     "{'driver': 'null-co', 'node-name': %s, 'read-zeroes': true, "
+                     "'size': 1099511627776, 'latency-ns': 1000000}}",
+                     i ? "to" : "from");
+    }
+    colo_side_ok(pair->p, "{'execute': %s, 'arguments': {'job-id': 'job', "
+                 "'device': 'from', 'target': 'to', 'sync': 'full'}}", command);
+    epoch = epoch_of(pair->p);
+    offset = job_offset(pair->p);
+    await_epoch(pair->p, epoch + 20);
+    g_assert_cmpint(job_offset(pair->p), >, offset);
+    info = colo_side_get(pair->p, "{'execute': 'query-colo'}");
+    g_assert_cmpint(qdict_get_int(phase_of(info, "pause"), "max"), <,
+                    1000000000);
+    qobject_unref(info);
+    colo_side_until(pair->p, "query-colo", "state", "protected");
+    colo_side_ok(pair->p, "{'execute': 'block-job-cancel', 'arguments': "
+                 "{'device': 'job', 'force': true}}");
+    colo_side_await(pair->p, "BLOCK_JOB_CANCELLED", 1, COLO_WAIT_MS);
+    colo_pair_fail_over_to_secondary(pair);
+    colo_pair_free(pair);
+}
+
+static void test_job_mirror(void)
+{
+    run_job("blockdev-mirror");
+}
+
+static void test_job_backup(void)
+{
+    run_job("blockdev-backup");
+}
+
 static void expect_capability(ColoSide *side, const char *cap)
 {
     expect_error(side, cap, "{'execute': 'migrate-set-capabilities', "
@@ -553,7 +627,7 @@ static void test_query(void)
     ColoPair *pair = colo_pair_start(COLO_NO_DISK, COLO_NO_TIMER);
     QDict *answer, *info;
     QListEntry *entry;
-    int64_t pauses = 0, requests = 0;
+    int64_t pauses, requests = 0;
 
     for (int i = 0; i < 3; i++) {
         checkpoint_now(pair);
@@ -568,10 +642,8 @@ static void test_query(void)
 
         g_assert_cmpint(qdict_get_int(phase, "p50"), <=,
                         qdict_get_int(phase, "max"));
-        if (g_str_equal(qdict_get_str(phase, "phase"), "pause")) {
-            pauses = qdict_get_int(phase, "count");
-        }
     }
+    pauses = qdict_get_int(phase_of(info, "pause"), "count");
     QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "triggers"), entry) {
         QDict *trigger = qobject_to(QDict, qlist_entry_obj(entry));
 
@@ -611,6 +683,8 @@ static const ColoTestCase cases[] = {
     { "capabilities", test_capabilities },
     { "change-capabilities/p", test_change_capabilities_p },
     { "change-capabilities/s", test_change_capabilities_s },
+    { "job/mirror", test_job_mirror },
+    { "job/backup", test_job_backup },
     { "discard/p", test_discard_p },
     { "discard/s", test_discard_s },
     { "query", test_query },
