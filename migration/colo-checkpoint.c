@@ -13,6 +13,7 @@
 #include "qapi/error.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
+#include "sysemu/cpus.h"
 #include "colo-jobs.h"
 #include "colo-primary.h"
 #include "colo-stats.h"
@@ -65,6 +66,17 @@ static bool save_devices(Primary *p, Error **errp)
 }
 
 /*
+ * How much memory has changed.  KVM's vCPUs are asked for their registers before
+ * that, once: each such question lets the BQL go, and between the dirty log and the
+ * devices nobody may write to memory.
+ */
+static size_t look_at_memory(Primary *p)
+{
+    cpu_synchronize_all_states();
+    return colo_ram_send_stopped(p->ram);
+}
+
+/*
  * The state of the guest, which is stopped: its devices to @devices, its memory
  * towards the secondary.  With the BQL; when that was let go, somebody may have
  * reset the guest, so that the devices and what remains of its memory come after
@@ -72,14 +84,14 @@ static bool save_devices(Primary *p, Error **errp)
  */
 static bool gather(Primary *p, int64_t *since, Error **errp)
 {
-    size_t pages = colo_ram_send_stopped(p->ram);
+    size_t pages = look_at_memory(p);
     int64_t start, devices_ns;
 
     for (int i = 0; i < UNHELD_TRIES && pages > HELD_PAGES; i++) {
         if (!send_memory_unheld(p, errp)) {
             return false;
         }
-        pages = colo_ram_send_stopped(p->ram);
+        pages = look_at_memory(p);
     }
     if (pages > COLO_BACKLOG_MAX / 2 / qemu_target_page_size()) {
         /* Writing these would let the BQL go, between devices and memory */

@@ -105,8 +105,10 @@ bool colo_ram_write_back(Error **errp);
 
 /*
  * The same for what has been written to S's RAM since then, by a reset of
- * devices for instance.  BQL held, and not let go before the devices are
- * loaded.  Ends the checkpoint.
+ * devices for instance.  BQL held, and not let go by the caller before the devices
+ * are loaded.  With KVM's dirty ring it is let go in here, but only before the log is
+ * read (colo-ram-log.c): what others write to RAM meanwhile is brought in order
+ * with the rest.  Ends the checkpoint.
  */
 bool colo_ram_write_back_end(Error **errp);
 
@@ -166,7 +168,8 @@ void colo_ram_send_yield(ColoRamSend *s);
 
 /*
  * The guest is stopped: look at the dirty log; how many pages have to be sent,
- * the hot ones included.  BQL held.  To be called again, for what others have
+ * the hot ones included.  BQL held; with KVM's dirty ring it is let go before the
+ * log is read.  To be called again, for what others have
  * written, where the BQL was let go since.
  */
 size_t colo_ram_send_stopped(ColoRamSend *s);

@@ -232,7 +232,6 @@ static bool load_devices(QIOChannelBuffer *devices)
     QEMUFile *f = qemu_file_new_input(QIO_CHANNEL(devices));
     int ret;
 
-    cpu_synchronize_all_pre_loadvm();
     ret = qemu_load_device_state(f);
     if (ret >= 0) {
         /* An end before the end: we have read something else than was sent */
@@ -256,6 +255,8 @@ static bool load(Secondary *s, Error **errp)
     ERRP_GUARD();
 
     qemu_system_reset(SHUTDOWN_CAUSE_SNAPSHOT_LOAD);
+    /* Here, because with KVM it lets the BQL go, as does the reset */
+    cpu_synchronize_all_pre_loadvm();
     if (!colo_ram_write_back_end(errp)) {
         become_unfit("the memory can't be written back", errp);
         return false;
