@@ -232,6 +232,7 @@ static void run_unfit(const void *opaque)
                          "{'execute': 'x-colo-lost-heartbeat'}");
     g_assert(dict && qdict_haskey(dict, "error"));
     qobject_unref(dict);
+    colo_side_await(pair->s, "COLO_FAILOVER_REFUSED", 1, COLO_WAIT_MS);
     answer(pair->s);
     go_on_alone(pair, PRIMARY);
     colo_proxy_free(proxy);
