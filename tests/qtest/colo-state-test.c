@@ -342,21 +342,10 @@ static void test_sleep(void)
  */
 static void test_io_error(void)
 {
-    const char *machine = "pc -drive if=ide,index=2,driver=raw,werror=stop,"
-        "file.driver=blkdebug,file.image.driver=null-co,"
-        "file.inject-error.0.event=none,file.inject-error.0.iotype=write,"
-        "file.inject-error.0.errno=28,file.inject-error.0.once=on";
-    ColoPair *pair = start_with(machine, COLO_NO_TIMER);
-    int i;
+    ColoPair *pair = start_with("pc " COLO_GUEST_FULL_DISK, COLO_NO_TIMER);
 
     checkpoint_now(pair);
-    /* One sector, PIO, the second channel: count, LBA mode, WRITE SECTORS */
-    colo_side_hmp(pair->p, "o /b 0x172 1");
-    colo_side_hmp(pair->p, "o /b 0x176 0xe0");
-    colo_side_hmp(pair->p, "o /b 0x177 0x30");
-    for (i = 0; i < 256; i++) {
-        colo_side_hmp(pair->p, "o /h 0x170 0x%x", i);
-    }
+    colo_guest_write_full_disk(pair->p);
     colo_side_until(pair->p, "query-status", "status", "io-error");
     colo_side_until(pair->s, "query-status", "status", "colo");
     checkpoint_now(pair);
@@ -457,6 +446,20 @@ static QDict *phase_of(QDict *info, const char *name)
         }
     }
     colo_fail("query-colo has no phase %s", name);
+}
+
+static int64_t triggers_of(QDict *info, const char *cause)
+{
+    QListEntry *entry;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "triggers"), entry) {
+        QDict *trigger = qobject_to(QDict, qlist_entry_obj(entry));
+
+        if (g_str_equal(qdict_get_str(trigger, "cause"), cause)) {
+            return qdict_get_int(trigger, "count");
+        }
+    }
+    colo_fail("query-colo has no trigger %s", cause);
 }
 
 /* How far the only job has come, and that it is there */
@@ -627,7 +630,7 @@ static void test_query(void)
     ColoPair *pair = colo_pair_start(COLO_NO_DISK, COLO_NO_TIMER);
     QDict *answer, *info;
     QListEntry *entry;
-    int64_t pauses, requests = 0;
+    int64_t pauses;
 
     for (int i = 0; i < 3; i++) {
         checkpoint_now(pair);
@@ -644,15 +647,9 @@ static void test_query(void)
                         qdict_get_int(phase, "max"));
     }
     pauses = qdict_get_int(phase_of(info, "pause"), "count");
-    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "triggers"), entry) {
-        QDict *trigger = qobject_to(QDict, qlist_entry_obj(entry));
-
-        if (g_str_equal(qdict_get_str(trigger, "cause"), "request")) {
-            requests = qdict_get_int(trigger, "count");
-        }
-    }
     g_assert_cmpint(pauses, ==, 3);
-    g_assert_cmpint(requests, ==, 3);
+    g_assert_cmpint(triggers_of(info, "request"), ==, 3);
+    g_assert_cmpint(triggers_of(info, "guest"), ==, 0);
     info = qdict_get_qdict(info, "memory");
     /* The guest writes to more pages than this between any two */
     g_assert_cmpint(qdict_get_int(info, "pages-pause"), >, 3);
@@ -660,6 +657,14 @@ static void test_query(void)
     qobject_unref(answer);
     colo_side_until(pair->p, "query-colo", "state", "protected");
     colo_side_until(pair->s, "query-colo", "state", "protected");
+    /* A stop is told at once, and so is a start */
+    colo_side_ok(pair->p, "{'execute': 'stop'}");
+    await_epoch(pair->p, 4);
+    colo_side_ok(pair->p, "{'execute': 'cont'}");
+    await_epoch(pair->p, 5);
+    info = colo_side_get(pair->p, "{'execute': 'query-colo'}");
+    g_assert_cmpint(triggers_of(info, "guest"), ==, 2);
+    qobject_unref(info);
     colo_pair_fail_over_to_primary(pair);
     colo_side_until(pair->p, "query-colo", "state", "none");
     colo_pair_free(pair);
