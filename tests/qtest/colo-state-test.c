@@ -491,7 +491,7 @@ static void run_job(const char *command)
     for (int i = 0; i < 2; i++) {
         colo_side_ok(pair->p, "{'execute': 'blockdev-add', 'arguments': "
                      "{'driver': 'null-co', 'node-name': %s, 'read-zeroes': true, "
-                     "'size': 1099511627776, 'latency-ns': 1000000}}",
+                     "'size': 1099511627776, 'latency-ns': 100000000}}",
                      i ? "to" : "from");
     }
     colo_side_ok(pair->p, "{'execute': %s, 'arguments': {'job-id': 'job', "
