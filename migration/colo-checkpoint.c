@@ -13,6 +13,8 @@
 #include "qapi/error.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
+#include "sysemu/cpus.h"
+#include "colo-jobs.h"
 #include "colo-primary.h"
 #include "colo-stats.h"
 #include "savevm.h"
@@ -64,6 +66,17 @@ static bool save_devices(Primary *p, Error **errp)
 }
 
 /*
+ * How much memory has changed.  KVM's vCPUs are asked for their registers before
+ * that, once: each such question lets the BQL go, and between the dirty log and the
+ * devices nobody may write to memory.
+ */
+static size_t look_at_memory(Primary *p)
+{
+    cpu_synchronize_all_states();
+    return colo_ram_send_stopped(p->ram);
+}
+
+/*
  * The state of the guest, which is stopped: its devices to @devices, its memory
  * towards the secondary.  With the BQL; when that was let go, somebody may have
  * reset the guest, so that the devices and what remains of its memory come after
@@ -71,14 +84,14 @@ static bool save_devices(Primary *p, Error **errp)
  */
 static bool gather(Primary *p, int64_t *since, Error **errp)
 {
-    size_t pages = colo_ram_send_stopped(p->ram);
+    size_t pages = look_at_memory(p);
     int64_t start, devices_ns;
 
     for (int i = 0; i < UNHELD_TRIES && pages > HELD_PAGES; i++) {
         if (!send_memory_unheld(p, errp)) {
             return false;
         }
-        pages = colo_ram_send_stopped(p->ram);
+        pages = look_at_memory(p);
     }
     if (pages > COLO_BACKLOG_MAX / 2 / qemu_target_page_size()) {
         /* Writing these would let the BQL go, between devices and memory */
@@ -119,12 +132,14 @@ static bool disks_are_whole(Error **errp)
 /* Stop the guest and gather; with the BQL */
 static bool stop_and_gather(Primary *p, int64_t *since, Error **errp)
 {
-    if (p->talk.over(errp)) {
+    uint32_t timeout_ms = colo_channel_get_timeout() / 2;
+
+    if (!colo_guest_settle(timeout_ms, errp) || p->talk.over(errp)) {
         return false;
     }
     colo_guest_hold();
     colo_stats_lap(COLO_PHASE_STOP, since);
-    if (!colo_guest_drain(colo_channel_get_timeout() / 2, errp) ||
+    if (!colo_guest_drain(timeout_ms, errp) ||
         p->talk.over(errp) || !disks_are_whole(errp)) {
         return false;
     }
@@ -205,11 +220,19 @@ static bool come_to_rest(Primary *p, ColoTriggerCause cause, Error **errp)
     return true;
 }
 
-/* From now on, or no longer, S's disk need not be flushed when our guest asks */
-static void defer_flushes(bool deferring)
+/*
+ * From now on, or no longer, the disks have only what cannot wait to do: neither a
+ * flush of S's when our guest asks, nor jobs of ours.
+ */
+static void quieten_disks(bool quiet)
 {
     qemu_mutex_lock_iothread();
-    replication_defer_flushes_all(deferring);
+    replication_defer_flushes_all(quiet);
+    if (quiet) {
+        colo_jobs_pause();
+    } else {
+        colo_jobs_resume();
+    }
     qemu_mutex_unlock_iothread();
 }
 
@@ -225,8 +248,14 @@ static uint16_t guest_flags(void)
 /* With the BQL.  If S has been told otherwise meanwhile, tell it soon. */
 static void release_guest(uint16_t flags)
 {
-    bool changed = colo_guest_is_held() && flags != guest_flags();
+    bool changed;
 
+    if (colo_primary_quits()) {
+        /* Its devices are about to go */
+        colo_guest_drop_hold(RUN_STATE_SHUTDOWN);
+        return;
+    }
+    changed = colo_guest_is_held() && flags != guest_flags();
     colo_guest_release();
     if (changed) {
         colo_request_checkpoint(COLO_TRIGGER_CAUSE_GUEST);
@@ -279,9 +308,9 @@ bool colo_checkpoint_make(Primary *p, ColoTriggerCause cause, Error **errp)
 {
     bool ok;
 
-    defer_flushes(true);
+    quieten_disks(true);
     ok = come_to_rest(p, cause, errp) && transact(p, cause, errp);
-    defer_flushes(false);
+    quieten_disks(false);
     return ok;
 }
 

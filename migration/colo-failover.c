@@ -10,6 +10,7 @@
 #include "migration/failover.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-migration.h"
+#include "qapi/qapi-events-colo.h"
 #include "qapi/qmp/qerror.h"
 #include "qemu/atomic.h"
 #include "qemu/main-loop.h"
@@ -83,12 +84,16 @@ bool failover_request_active(Error **errp)
 
 void qmp_x_colo_lost_heartbeat(Error **errp)
 {
-    if (get_colo_mode() == COLO_MODE_NONE) {
+    ERRP_GUARD();
+    COLOMode mode = get_colo_mode();
+
+    if (mode == COLO_MODE_NONE) {
         error_setg(errp, QERR_FEATURE_DISABLED, "colo");
-        return;
+    } else if (colo_secondary_is_fit(errp)) {
+        failover_request_active(errp);
     }
-    if (!colo_secondary_is_fit(errp)) {
-        return;
+    if (*errp) {
+        /* Others than who has asked rely on it, too */
+        qapi_event_send_colo_failover_refused(mode, error_get_pretty(*errp));
     }
-    failover_request_active(errp);
 }

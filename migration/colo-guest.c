@@ -19,14 +19,68 @@
 #include "sysemu/runstate.h"
 #include "sysemu/sysemu.h"
 #include "colo-guest.h"
+#include "colo-jobs.h"
 #include "trace.h"
 
-/* How long to leave the main loop alone with requests in flight */
-#define DRAIN_NAP_US 50
+/* How long to leave the main loop alone with what it has to do */
+#define NAP_US 50
 
 static bool held;
 static RunState before;         /* valid while held */
 static RunState after;          /* valid while held on P: at the release */
+
+static bool taken_over;         /* S: until migration.c goes on with the guest */
+
+/* What the devices know; they are told one after the other, with the BQL */
+static bool telling;            /* not all of them yet */
+static bool told_running;       /* what all were told last */
+
+/* The lowest priority is the first to hear of a start, and the last of a stop. */
+static void first_started(void *opaque, bool running, RunState state)
+{
+    telling = running;
+}
+
+static void last_started(void *opaque, bool running, RunState state)
+{
+    telling = !running;
+    told_running = running;
+}
+
+static void __attribute__((constructor)) colo_guest_init(void)
+{
+    qemu_add_vm_change_state_handler_prio(first_started, NULL, INT_MIN);
+    qemu_add_vm_change_state_handler_prio(last_started, NULL, INT_MAX);
+}
+
+/*
+ * vm_stop() changes the run state, then lets the BQL go while it waits for the
+ * vCPUs, then tells the devices.  Only a guest that goes to sleep stands still
+ * without that, and is in "prelaunch" if it is reset then.
+ */
+static bool is_settled(void)
+{
+    return !telling && (runstate_is_running() || !told_running ||
+                        runstate_check(RUN_STATE_SUSPENDED) ||
+                        runstate_check(RUN_STATE_PRELAUNCH));
+}
+
+bool colo_guest_settle(uint32_t timeout_ms, Error **errp)
+{
+    int64_t end = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + timeout_ms;
+
+    while (!is_settled()) {
+        if (qemu_clock_get_ms(QEMU_CLOCK_REALTIME) > end) {
+            error_setg(errp, "the guest was not stopped or started within %u ms, "
+                       "as somebody had asked for", timeout_ms);
+            return false;
+        }
+        qemu_mutex_unlock_iothread();
+        g_usleep(NAP_US);
+        qemu_mutex_lock_iothread();
+    }
+    return true;
+}
 
 /*
  * "colo" can't be reached from all run states, but from "finish-migrate", and
@@ -81,18 +135,26 @@ static RunState run_state(void)
     return RUN_STATE__MAX;
 }
 
-void colo_guest_hold(void)
+/*
+ * A panic, a watchdog, a disk that is full: the guest was to stop, the main loop
+ * has yet to do it.  vm_start() would forget that.
+ */
+static void note_requested(void)
 {
     RunState requested;
 
+    if (held && after == RUN_STATE_RUNNING && qemu_vmstop_requested(&requested)) {
+        after = requested;
+    }
+}
+
+void colo_guest_hold(void)
+{
     held = true;
     before = after = run_state();
     if (before == RUN_STATE_RUNNING) {
         halt(RUN_STATE_COLO);
-        /* A panic, a watchdog: the guest asked, the main loop has yet to do it */
-        if (qemu_vmstop_requested(&requested)) {
-            after = requested;
-        }
+        note_requested();
     } else if (before == RUN_STATE_SUSPENDED) {
         /* Else it could be woken up, and run */
         runstate_set(RUN_STATE_COLO);
@@ -150,12 +212,14 @@ bool colo_guest_drain(uint32_t timeout_ms, Error **errp)
      */
     while (requests_in_flight()) {
         if (qemu_clock_get_ms(QEMU_CLOCK_REALTIME) > end) {
-            error_setg(errp, "a disk request of the guest was not done within "
-                       "%u ms", timeout_ms);
+            error_setg(errp, "a disk request was not done within %u ms",
+                       timeout_ms);
             return false;
         }
+        /* One may have begun only now */
+        colo_jobs_pause();
         qemu_mutex_unlock_iothread();
-        g_usleep(DRAIN_NAP_US);
+        g_usleep(NAP_US);
         qemu_mutex_lock_iothread();
     }
     /* What remains is local: bottom halves, and devices that retry */
@@ -165,6 +229,7 @@ bool colo_guest_drain(uint32_t timeout_ms, Error **errp)
 
 bool colo_guest_will_run(void)
 {
+    note_requested();
     return after == RUN_STATE_RUNNING;
 }
 
@@ -187,6 +252,7 @@ void colo_guest_release(void)
     if (!held) {
         return;
     }
+    note_requested();
     if (runstate_check(RUN_STATE_SUSPENDED)) {
         /* It went to sleep as it was stopped */
     } else if (before == RUN_STATE_SUSPENDED) {
@@ -230,7 +296,8 @@ bool colo_guest_is_held(void)
 
 bool colo_guest_defer_stop(RunState state)
 {
-    if (held) {
+    if (held && after == RUN_STATE_RUNNING) {
+        /* Else it would be stopped already, and stay as it is */
         after = state;
     }
     return held;
@@ -251,6 +318,10 @@ void colo_guest_stop(void)
         halt(RUN_STATE_COLO);
     } else {
         set_run_state_colo();
+        if (told_running) {
+            /* It sleeps; its devices don't */
+            vm_state_notify(0, RUN_STATE_COLO);
+        }
     }
     bdrv_drain_all();
 }
@@ -260,14 +331,19 @@ void colo_guest_let_go(bool run)
     held = false;
     /* migration.c starts it, as after any migration, or leaves it alone */
     autostart = run;
+    taken_over = true;
     if (!run) {
         halt_held(RUN_STATE_PAUSED);
     }
 }
 
-void colo_guest_go_on(void)
+bool colo_guest_go_on(void)
 {
-    if (autostart) {
+    bool ours = taken_over;
+
+    taken_over = false;
+    if (ours && autostart) {
         vm_start();
     }
+    return ours;
 }

@@ -13,6 +13,14 @@
 #include "qapi/qapi-types-run-state.h"
 
 /*
+ * Wait until nobody is in the middle of stopping or starting the guest: its run
+ * state says so already, but vCPUs may run, and not all devices know.  To be
+ * called by COLO's threads before they hold or stop it.  Drops the BQL while it
+ * waits; false, with @errp set, after @timeout_ms.
+ */
+bool colo_guest_settle(uint32_t timeout_ms, Error **errp);
+
+/*
  * P: hold the guest.  A guest that runs is stopped (run state "colo", event
  * STOP); one that does not, because somebody or an error has stopped it, keeps
  * its run state.  Disk requests may still be in flight, and nothing is

@@ -14,6 +14,8 @@
  */
 #include "qemu/osdep.h"
 #include "block/replication.h"
+#include "exec/cpu-common.h"
+#include "exec/memory.h"
 #include "migration/failover.h"
 #include "qemu/notify.h"
 #include "net/colo-compare.h"
@@ -148,10 +150,15 @@ int64_t colo_primary_rest_ns(ColoTriggerCause cause, ColoDisksState state)
     return MIN(max, interval / REST_SHARE);
 }
 
+bool colo_primary_quits(void)
+{
+    return qatomic_read(&shared.quit);
+}
+
 static bool failover_wanted(Error **errp)
 {
     if (failover_get_state() == FAILOVER_STATUS_NONE &&
-        !qatomic_read(&shared.quit)) {
+        !colo_primary_quits()) {
         return false;
     }
     error_setg(errp, "failover was asked for");
@@ -251,6 +258,11 @@ static bool begin(Primary *p, Error **errp)
         shared.mismatch_ns = 0;
         shared.channel = p->talk.link.channel;
     }
+    if (ram_block_discard_disable(true)) {
+        error_setg(errp, "a device discards RAM, which the dirty log misses");
+        return false;
+    }
+    p->discards_disabled = true;
     if (!colo_talk_await(&p->talk, COLO_SESSION_ANSWERING, errp) ||
         !colo_checkpoint_first(p, errp) || !colo_talk_hello(&p->talk, errp) ||
         !colo_talk_await(&p->talk, COLO_SESSION_READY, errp)) {
@@ -412,8 +424,10 @@ static void cleanup(Primary *p)
     if (p->guest_watch) {
         qemu_del_vm_change_state_handler(p->guest_watch);
     }
-    p->s->vm_was_running = runstate_is_running();
     qemu_mutex_unlock_iothread();
+    if (p->discards_disabled) {
+        ram_block_discard_disable(false);
+    }
     colo_compare_unregister_notifier(&p->mismatch);
     WITH_QEMU_LOCK_GUARD(&shared.lock) {
         shared.channel = NULL;

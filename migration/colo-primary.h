@@ -28,6 +28,7 @@ typedef struct Primary {
     VMChangeStateEntry *guest_watch;
     bool disks_started;
     bool guest_started;
+    bool discards_disabled;     /* of RAM, by a balloon for instance */
     GQueue slices;              /* on their way: ColoDebt.asked of each */
 } Primary;
 
@@ -44,6 +45,9 @@ static inline int64_t colo_primary_now_ns(void)
  * reported that it is for, or 0.
  */
 int64_t colo_primary_begin_trigger(ColoTriggerCause cause);
+
+/* QEMU ends: the guest is not to run any more.  Any thread. */
+bool colo_primary_quits(void);
 
 /* How long to look for rest, from the trigger on, while the disks are in @state */
 int64_t colo_primary_rest_ns(ColoTriggerCause cause, ColoDisksState state);

@@ -51,15 +51,24 @@ static ColoRamHash *hash_take(uint64_t checkpoint)
 
 void colo_ram_checkpoint_done(void)
 {
-    uint64_t number = colo_ram_counters.checkpoints + 1;
+    ColoRamHash *hash, *old = NULL;
+    uint64_t number;
 
-    QEMU_LOCK_GUARD(&lock);
-    colo_ram_count(checkpoints, 1);
-    if (number == wanted) {
-        qapi_free_ColoRamHash(taken);
-        taken = hash_take(number);
+    WITH_QEMU_LOCK_GUARD(&lock) {
+        colo_ram_count(checkpoints, 1);
+        number = colo_ram_counters.checkpoints;
+        if (number != wanted) {
+            return;
+        }
         wanted = 0;
     }
+    /* This may take a second for each few GiB, which nobody waits for with the lock */
+    hash = hash_take(number);
+    WITH_QEMU_LOCK_GUARD(&lock) {
+        old = taken;
+        taken = hash;
+    }
+    qapi_free_ColoRamHash(old);
 }
 
 ColoRamHash *qmp_x_colo_ram_hash(Error **errp)

@@ -18,6 +18,13 @@
  * - memory_region_clear_dirty_bitmap() protects a chunk.  It must come before any
  *   page of it is read: what is written in between is logged, and sent again.
  *
+ * The BQL, which the caller has, is let go by two of these: by the first, where KVM
+ * has dirty rings, for each vCPU has to leave the guest for its ring to be whole, but
+ * not after the first ring is emptied; and by the third, which waits for vCPUs of
+ * TCG that are not stopped.  With a stopped guest it is thus never let go once
+ * something was read: what others write (a reset, the monitor) is found by this
+ * sync or comes after it.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  * Copyright (c) 2026 the qemu-colo developers
  */

@@ -16,6 +16,7 @@
 #include "exec/memory.h"
 #include "exec/ram_addr.h"
 #include "hw/boards.h"
+#include "migration/colo.h"
 #include "migration.h"
 #include "ram.h"
 #include "colo-ram.h"
@@ -180,6 +181,8 @@ void colo_ram_cache_release(void)
         g_array_unref(colo_ram_cache.blocks);
     }
     memset(&colo_ram_cache, 0, sizeof(colo_ram_cache));
+    /* This QEMU is as any other: RAM may be discarded again. */
+    migration_incoming_disable_colo();
 }
 
 bool colo_ram_incoming_start(Error **errp)

@@ -37,9 +37,10 @@
  * ram.c takes part in the first copy only.  Capabilities that cannot work with
  * that, to be refused by the engine: multifd and compress (they bypass the cache
  * or write to it later), postcopy-ram, background-snapshot, x-ignore-shared (S
- * would share P's memory).  A balloon, or anything else that discards RAM, must
- * not be active on P: discarding leaves no mark in the dirty log.  On S,
- * migration_incoming_enable_colo() inhibits it.
+ * would share P's memory).  Discarding RAM leaves no mark in the dirty log: while
+ * COLO lasts it is inhibited on both sides, by colo-primary.c and
+ * migration_incoming_enable_colo().  A balloon then discards nothing; with a
+ * device that cannot do without (virtio-mem) there is no COLO.
  */
 #ifndef MIGRATION_COLO_RAM_H
 #define MIGRATION_COLO_RAM_H
@@ -75,7 +76,10 @@ void colo_ram_get_stats(ColoRamStats *stats);
  */
 int colo_ram_cache_init(void);
 
-/* Free all that, at the end of COLO.  From migration.c; BQL held. */
+/*
+ * Free all that, at the end of COLO, which this QEMU has no part in any more.  From
+ * migration.c; BQL held.
+ */
 void colo_ram_cache_release(void);
 
 /*
@@ -101,8 +105,10 @@ bool colo_ram_write_back(Error **errp);
 
 /*
  * The same for what has been written to S's RAM since then, by a reset of
- * devices for instance.  BQL held, and not let go before the devices are
- * loaded.  Ends the checkpoint.
+ * devices for instance.  BQL held, and not let go by the caller before the devices
+ * are loaded.  With KVM's dirty ring it is let go in here, but only before the log is
+ * read (colo-ram-log.c): what others write to RAM meanwhile is brought in order
+ * with the rest.  Ends the checkpoint.
  */
 bool colo_ram_write_back_end(Error **errp);
 
@@ -168,7 +174,8 @@ bool colo_ram_send_check_sizes(ColoRamSend *s, Error **errp);
 
 /*
  * The guest is stopped: look at the dirty log; how many pages have to be sent,
- * the hot ones included.  BQL held.  To be called again, for what others have
+ * the hot ones included.  BQL held; with KVM's dirty ring it is let go before the
+ * log is read.  To be called again, for what others have
  * written, where the BQL was let go since.
  */
 size_t colo_ram_send_stopped(ColoRamSend *s);

@@ -154,7 +154,8 @@ static bool receive_devices(Secondary *s, const ColoMsg *msg, Error **errp)
 
 static bool stop_guest(Secondary *s, Error **errp)
 {
-    if (colo_takeover_wanted(errp)) {
+    if (!colo_guest_settle(colo_channel_get_timeout() / 2, errp) ||
+        colo_takeover_wanted(errp)) {
         return false;
     }
     colo_guest_stop();
@@ -195,7 +196,6 @@ static bool load_devices(QIOChannelBuffer *devices)
     QEMUFile *f = qemu_file_new_input(QIO_CHANNEL(devices));
     int ret;
 
-    cpu_synchronize_all_pre_loadvm();
     ret = qemu_load_device_state(f);
     if (ret >= 0) {
         /* An end before the end: we have read something else than was sent */
@@ -219,6 +219,8 @@ static bool load(Secondary *s, Error **errp)
     ERRP_GUARD();
 
     qemu_system_reset(SHUTDOWN_CAUSE_SNAPSHOT_LOAD);
+    /* Here, because with KVM it lets the BQL go, as does the reset */
+    cpu_synchronize_all_pre_loadvm();
     if (!colo_ram_write_back_end(errp)) {
         colo_takeover_set_unfit("the memory can't be written back", errp);
         return false;
@@ -233,7 +235,8 @@ static bool load(Secondary *s, Error **errp)
     tell_filters(s);
     colo_takeover_set_guest(COLO_GUEST_WHOLE);
     colo_takeover_set_stays_stopped(s->flags & COLO_FLAG_GUEST_STAYS);
-    if (s->flags & COLO_FLAG_GUEST_RUNS) {
+    /* Not if QEMU ends: its devices are about to go */
+    if ((s->flags & COLO_FLAG_GUEST_RUNS) && !colo_takeover_is_quitting()) {
         colo_guest_start();
     }
     colo_stats_phase(COLO_PHASE_SECONDARY_PAUSE, s->lap_ns - s->stopped_ns);

@@ -12,6 +12,7 @@
 #include "net/filter.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-block-export.h"
+#include "qapi/qapi-events-colo.h"
 #include "qemu/error-report.h"
 #include "qemu/lockable.h"
 #include "qemu/main-loop.h"
@@ -186,6 +187,7 @@ static void refuse(void)
 {
     error_report("COLO: no failover: this secondary can't take over: %s",
                  unfit_reason);
+    qapi_event_send_colo_failover_refused(COLO_MODE_SECONDARY, unfit_reason);
     failover_set_state(FAILOVER_STATUS_ACTIVE, FAILOVER_STATUS_RELAUNCH);
     failover_set_state(FAILOVER_STATUS_RELAUNCH, FAILOVER_STATUS_NONE);
 }

@@ -10,6 +10,8 @@
  */
 #include "qemu/osdep.h"
 #include "block/replication.h"
+#include "exec/cpu-common.h"
+#include "exec/memory.h"
 #include "migration/failover.h"
 #include "net/colo-filter-check.h"
 #include "net/filter.h"
@@ -56,6 +58,8 @@ void migrate_start_colo_process(MigrationState *s)
     qemu_mutex_unlock_iothread();
     colo_primary_run(s);
     qemu_mutex_lock_iothread();
+    /* The guest is as it is to be; vm_start() might undo somebody's "stop". */
+    s->vm_was_running = false;
     /* Not before: until here another migration would be one too many */
     migrate_set_state(&s->state, MIGRATION_STATUS_COLO,
                       MIGRATION_STATUS_COMPLETED);
@@ -86,12 +90,34 @@ void colo_report_loss(COLOMode mode, uint64_t epoch, const Error *error)
 
 bool colo_is_blocking(Error **errp)
 {
+    if (migrate_colo_enabled() && ram_block_discard_is_required()) {
+        error_setg(errp, "x-colo can't be used with a device that discards RAM, "
+                   "like virtio-mem");
+        return true;
+    }
     if (get_colo_mode() == COLO_MODE_NONE) {
         return migrate_colo_enabled() && !colo_filters_check(errp);
     }
     error_setg(errp, "COLO is active: neither a migration nor a snapshot is "
                "possible before x-colo-lost-heartbeat");
     return true;
+}
+
+/*
+ * Whether migration.c is at work with what the capabilities were at the start: in
+ * COLO, and from there until it has cleaned up after it.  It does that before the
+ * main loop answers a monitor that saw the end of COLO.
+ */
+static bool caps_in_use(void)
+{
+    MigrationState *s = migrate_get_current();
+    MigrationIncomingState *mis = migration_incoming_get_current();
+
+    return get_colo_mode() != COLO_MODE_NONE ||
+        (qatomic_read(&s->state) == MIGRATION_STATUS_COMPLETED &&
+         s->to_dst_file) ||
+        (qatomic_read(&mis->state) == MIGRATION_STATUS_COMPLETED &&
+         mis->from_src_file);
 }
 
 bool colo_caps_check(const bool *caps, Error **errp)
@@ -118,6 +144,11 @@ bool colo_caps_check(const bool *caps, Error **errp)
           "the disks are replicated by their own means" },
     };
 
+    if (caps_in_use()) {
+        error_setg(errp, "COLO is active: capabilities can't be changed before "
+                   "x-colo-lost-heartbeat");
+        return false;
+    }
     if (!caps[MIGRATION_CAPABILITY_X_COLO]) {
         return true;
     }

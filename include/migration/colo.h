@@ -30,7 +30,8 @@ COLOMode get_colo_mode(void);
 /*
  * P: be a primary, in the migration thread after the first copy of all.
  * Returns after failover, or when QEMU ends.  With the BQL, which it drops.
- * Says in s->vm_was_running whether the guest is to run afterwards.
+ * The guest then is as it is to be: s->vm_was_running is false, so that
+ * migration.c leaves it alone.
  */
 void migrate_start_colo_process(MigrationState *s);
 
@@ -61,13 +62,19 @@ void colo_shutdown(void);
 bool colo_guest_defer_stop(RunState state);
 bool colo_guest_defer_cont(void);
 
-/* S: run the guest after failover, unless P's stood still.  Main loop. */
-void colo_guest_go_on(void);
+/*
+ * S: run the guest after failover, unless P's stood still.  False: this was an
+ * ordinary migration.  Main loop.
+ */
+bool colo_guest_go_on(void);
 
 /* Whether migration or a snapshot is out of question now, with the reason */
 bool colo_is_blocking(Error **errp);
 
-/* Whether COLO, if it is in @caps, goes together with the others of them */
+/*
+ * Capabilities are to be @caps: whether that may be now, which in COLO it may not,
+ * and COLO, if it is one of them, goes together with the others.
+ */
 bool colo_caps_check(const bool *caps, Error **errp);
 
 #endif

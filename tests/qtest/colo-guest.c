@@ -171,6 +171,17 @@ void colo_guest_power_off(ColoSide *s)
     power_management(s, 0x2000);
 }
 
+void colo_guest_write_full_disk(ColoSide *s)
+{
+    /* One sector, PIO, the second channel: count, LBA mode, WRITE SECTORS */
+    colo_side_hmp(s, "o /b 0x172 1");
+    colo_side_hmp(s, "o /b 0x176 0xe0");
+    colo_side_hmp(s, "o /b 0x177 0x30");
+    for (int i = 0; i < 256; i++) {
+        colo_side_hmp(s, "o /h 0x170 0x%x", i);
+    }
+}
+
 void colo_guest_sleep(ColoSide *s)
 {
     power_management(s, 0x2400);

@@ -66,6 +66,14 @@ ColoGuestAct colo_guest_panic, colo_guest_watchdog, colo_guest_power_off;
 /* ACPI S3 */
 ColoGuestAct colo_guest_sleep;
 
+/* A disk for machine type pc that is full once, at the first write: werror=stop */
+#define COLO_GUEST_FULL_DISK \
+    "-drive if=ide,index=2,driver=raw,werror=stop," \
+    "file.driver=blkdebug,file.image.driver=null-co," \
+    "file.inject-error.0.event=none,file.inject-error.0.iotype=write," \
+    "file.inject-error.0.errno=28,file.inject-error.0.once=on"
+ColoGuestAct colo_guest_write_full_disk;
+
 /* Change the guest's code, from outside, so that it uses this mark. */
 void colo_guest_set_mark(ColoSide *s, uint8_t mark);
 

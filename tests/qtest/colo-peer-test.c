@@ -248,6 +248,7 @@ static void refuses(ColoSide *side, const char *reason)
     g_assert_nonnull(strstr(qdict_get_str(qdict_get_qdict(dict, "error"),
                                           "desc"), reason));
     qobject_unref(dict);
+    colo_side_await(side, "COLO_FAILOVER_REFUSED", 1, COLO_WAIT_MS);
     answer(side);
 }
 

@@ -86,8 +86,8 @@ static const Phase phases[] = {
 static ColoPair *stand_still(const Phase *phase, ColoProxy **proxy)
 {
     ColoPair *pair = colo_proxy_pair("pc -device pvpanic -device ib700 -action "
-                                     "panic=pause,watchdog=pause,shutdown=pause",
-                                     proxy);
+                                     "panic=pause,watchdog=pause,shutdown=pause "
+                                     COLO_GUEST_FULL_DISK, proxy);
     int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
 
     colo_pair_replicate(pair);
@@ -265,6 +265,11 @@ static void run_shutdown(const Phase *phase, bool primary)
     run_act(phase, primary, colo_guest_power_off, "shutdown");
 }
 
+static void run_io_error(const Phase *phase, bool primary)
+{
+    run_act(phase, primary, colo_guest_write_full_disk, "io-error");
+}
+
 static void reset(ColoSide *side)
 {
     colo_side_ok(side, "{'execute': 'system_reset'}");
@@ -322,6 +327,8 @@ int main(int argc, char **argv)
     /* The secondary's would bite after the failover, as it should. */
     add_side("watchdog", true, run_watchdog);
     add_cases("shutdown", run_shutdown);
+    /* The secondary's is done again after the failover, and finds room. */
+    add_side("io-error", true, run_io_error);
     add_cases("reset", run_reset);
     return g_test_run();
 }

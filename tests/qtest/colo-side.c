@@ -5,12 +5,14 @@
  */
 #include "qemu/osdep.h"
 #include <poll.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include "libqtest.h"
 #include "colo-side.h"
 #include "qapi/error.h"
 #include "qapi/qmp/json-parser.h"
 #include "qapi/qmp/qjson.h"
+#include "qapi/qmp/qlist.h"
 #include "qapi/qmp/qstring.h"
 #include "qemu/sockets.h"
 
@@ -22,6 +24,7 @@ struct ColoSide {
     char *dir;
     QTestState *qts;
     pid_t pid;
+    pid_t vcpu;             /* the thread that is frozen */
     int fd;                 /* our monitor */
     bool gone;              /* the monitor reached its end */
     JSONMessageParser parser;
@@ -462,6 +465,27 @@ void colo_side_bury(ColoSide *s)
     }
     side_kill_process(s);
     side_free(s);
+}
+
+void colo_side_freeze_vcpu(ColoSide *s)
+{
+    QDict *answer = colo_side_try(s, COLO_ANSWER_MS,
+                                  "{'execute': 'query-cpus-fast'}");
+    QList *cpus = answer ? qdict_get_qlist(answer, "return") : NULL;
+
+    g_assert_nonnull(cpus);
+    s->vcpu = qdict_get_int(qobject_to(QDict, qlist_peek(cpus)), "thread-id");
+    qobject_unref(answer);
+    if (ptrace(PTRACE_SEIZE, s->vcpu, 0, 0) < 0 ||
+        ptrace(PTRACE_INTERRUPT, s->vcpu, 0, 0) < 0 ||
+        waitpid(s->vcpu, NULL, __WALL) != s->vcpu) {
+        colo_fail("a thread can't be stopped: %s", strerror(errno));
+    }
+}
+
+void colo_side_thaw_vcpu(ColoSide *s)
+{
+    g_assert_cmpint(ptrace(PTRACE_DETACH, s->vcpu, 0, 0), ==, 0);
 }
 
 void colo_side_signal(ColoSide *s, int signal)

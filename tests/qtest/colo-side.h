@@ -59,6 +59,10 @@ void colo_side_bury(ColoSide *s);
 /* Stop it and make it go on, as SIGSTOP and SIGCONT do. */
 void colo_side_freeze(ColoSide *s, bool freeze);
 
+/* Stop its first vCPU's thread and make it go on: it does not heed QEMU meanwhile. */
+void colo_side_freeze_vcpu(ColoSide *s);
+void colo_side_thaw_vcpu(ColoSide *s);
+
 /* Send the process a signal, SIGSTOP for instance. */
 void colo_side_signal(ColoSide *s, int signal);
 

@@ -40,28 +40,33 @@ static bool side_runs(ColoSide *side)
     return g_str_equal(status, "running");
 }
 
-static void checkpoint_now(ColoPair *pair)
+static int64_t epoch_of(ColoSide *side)
 {
-    QDict *info = colo_side_try(pair->p, COLO_ANSWER_MS,
-                                "{'execute': 'query-colo'}");
-    int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
-    int64_t before, now;
+    QDict *info = colo_side_get(side, "{'execute': 'query-colo'}");
+    int64_t epoch = qdict_get_int(info, "epoch");
 
-    g_assert_nonnull(info);
-    before = qdict_get_int(qdict_get_qdict(info, "return"), "epoch");
     qobject_unref(info);
-    colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
-    do {
-        g_usleep(10 * 1000);
-        info = colo_side_try(pair->p, COLO_ANSWER_MS,
-                             "{'execute': 'query-colo'}");
-        g_assert_nonnull(info);
-        now = qdict_get_int(qdict_get_qdict(info, "return"), "epoch");
-        qobject_unref(info);
+    return epoch;
+}
+
+static void await_epoch(ColoSide *side, int64_t epoch)
+{
+    int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
+
+    while (epoch_of(side) < epoch) {
         if (g_get_monotonic_time() > end) {
             colo_fail("no checkpoint was made");
         }
-    } while (now == before);
+        g_usleep(10 * 1000);
+    }
+}
+
+static void checkpoint_now(ColoPair *pair)
+{
+    int64_t before = epoch_of(pair->p);
+
+    colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
+    await_epoch(pair->p, before + 1);
 }
 
 /* A user's stop stays, over checkpoints and failover, until a user's cont. */
@@ -151,6 +156,57 @@ static void test_stop_storm(void)
     colo_pair_checkpoints(pair, 3);
     colo_pair_fail_over_to_secondary(pair);
     colo_pair_free(pair);
+}
+
+/* After a long pause the guest runs as long before the next one. */
+static void make_long_pause(ColoPair *pair, int ms)
+{
+    int64_t epoch = epoch_of(pair->p);
+
+    colo_side_freeze(pair->s, true);
+    colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
+    g_usleep(ms * 1000);
+    colo_side_freeze(pair->s, false);
+    await_epoch(pair->s, epoch + 1);
+}
+
+/*
+ * Somebody's "stop" is waiting for a vCPU as a checkpoint becomes due: that has to
+ * wait, too, for a guest that still runs is not of one piece.
+ */
+static void test_stop_meets_p(void)
+{
+    ColoPair *pair = colo_pair_start(COLO_NO_DISK, COLO_NO_TIMER);
+    int64_t epoch;
+
+    make_long_pause(pair, 1000);
+    epoch = epoch_of(pair->s);
+    colo_side_freeze_vcpu(pair->p);
+    colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
+    g_assert_null(colo_side_try(pair->p, 3000, "{'execute': 'stop'}"));
+    colo_side_until(pair->s, "query-status", "status", "colo");
+    g_assert_cmpint(epoch_of(pair->s), ==, epoch);
+    colo_side_thaw_vcpu(pair->p);
+    colo_side_until(pair->p, "query-status", "status", "paused");
+    await_epoch(pair->s, epoch + 1);
+    take_over(pair, "paused");
+    go_on(pair);
+}
+
+static void test_stop_meets_s(void)
+{
+    ColoPair *pair = colo_pair_start(COLO_NO_DISK, COLO_NO_TIMER);
+
+    colo_side_freeze_vcpu(pair->s);
+    g_assert_null(colo_side_try(pair->s, 1000, "{'execute': 'stop'}"));
+    colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
+    g_usleep(2000 * 1000);
+    g_assert_cmpint(epoch_of(pair->p), ==, 0);
+    colo_side_thaw_vcpu(pair->s);
+    await_epoch(pair->s, 1);
+    colo_side_until(pair->s, "query-status", "status", "running");
+    take_over(pair, "running");
+    go_on(pair);
 }
 
 /* Panicked guests, on either side, abort nothing. */
@@ -286,21 +342,10 @@ static void test_sleep(void)
  */
 static void test_io_error(void)
 {
-    const char *machine = "pc -drive if=ide,index=2,driver=raw,werror=stop,"
-        "file.driver=blkdebug,file.image.driver=null-co,"
-        "file.inject-error.0.event=none,file.inject-error.0.iotype=write,"
-        "file.inject-error.0.errno=28,file.inject-error.0.once=on";
-    ColoPair *pair = start_with(machine, COLO_NO_TIMER);
-    int i;
+    ColoPair *pair = start_with("pc " COLO_GUEST_FULL_DISK, COLO_NO_TIMER);
 
     checkpoint_now(pair);
-    /* One sector, PIO, the second channel: count, LBA mode, WRITE SECTORS */
-    colo_side_hmp(pair->p, "o /b 0x172 1");
-    colo_side_hmp(pair->p, "o /b 0x176 0xe0");
-    colo_side_hmp(pair->p, "o /b 0x177 0x30");
-    for (i = 0; i < 256; i++) {
-        colo_side_hmp(pair->p, "o /h 0x170 0x%x", i);
-    }
+    colo_guest_write_full_disk(pair->p);
     colo_side_until(pair->p, "query-status", "status", "io-error");
     colo_side_until(pair->s, "query-status", "status", "colo");
     checkpoint_now(pair);
@@ -350,6 +395,131 @@ static void test_refused_commands(void)
     checkpoint_now(pair);
     colo_pair_fail_over_to_secondary(pair);
     colo_pair_free(pair);
+}
+
+/*
+ * Capabilities stay as they are until the failover, which relies on them; then the
+ * survivor may have others.
+ */
+static void test_change_capabilities(bool survivor_is_primary)
+{
+    ColoPair *pair = colo_pair_start(COLO_NO_DISK, COLO_NO_TIMER);
+    ColoSide *sides[] = { pair->p, pair->s };
+
+    for (int i = 0; i < ARRAY_SIZE(sides); i++) {
+        expect_error(sides[i], "COLO is active",
+                     "{'execute': 'migrate-set-capabilities', 'arguments': "
+                     "{'capabilities': ["
+                     "{'capability': 'x-colo', 'state': false},"
+                     "{'capability': 'multifd', 'state': true}]}}");
+    }
+    if (survivor_is_primary) {
+        colo_pair_fail_over_to_primary(pair);
+    } else {
+        colo_pair_fail_over_to_secondary(pair);
+    }
+    colo_side_ok(pair->p, "{'execute': 'migrate-set-capabilities', 'arguments': "
+                 "{'capabilities': [{'capability': 'x-colo', 'state': false},"
+                 "{'capability': 'multifd', 'state': true}]}}");
+    colo_pair_free(pair);
+}
+
+static void test_change_capabilities_p(void)
+{
+    test_change_capabilities(true);
+}
+
+static void test_change_capabilities_s(void)
+{
+    test_change_capabilities(false);
+}
+
+static QDict *phase_of(QDict *info, const char *name)
+{
+    QListEntry *entry;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "phases"), entry) {
+        QDict *phase = qobject_to(QDict, qlist_entry_obj(entry));
+
+        if (g_str_equal(qdict_get_str(phase, "phase"), name)) {
+            return phase;
+        }
+    }
+    colo_fail("query-colo has no phase %s", name);
+}
+
+static int64_t triggers_of(QDict *info, const char *cause)
+{
+    QListEntry *entry;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "triggers"), entry) {
+        QDict *trigger = qobject_to(QDict, qlist_entry_obj(entry));
+
+        if (g_str_equal(qdict_get_str(trigger, "cause"), cause)) {
+            return qdict_get_int(trigger, "count");
+        }
+    }
+    colo_fail("query-colo has no trigger %s", cause);
+}
+
+/* How far the only job has come, and that it is there */
+static int64_t job_offset(ColoSide *side)
+{
+    QDict *answer = colo_side_try(side, COLO_ANSWER_MS,
+                                  "{'execute': 'query-block-jobs'}");
+    QList *jobs = answer ? qdict_get_qlist(answer, "return") : NULL;
+    int64_t offset;
+
+    if (!jobs || qlist_size(jobs) != 1) {
+        colo_fail("the job has gone");
+    }
+    offset = qdict_get_int(qobject_to(QDict, qlist_peek(jobs)), "offset");
+    qobject_unref(answer);
+    return offset;
+}
+
+/*
+ * A job on the primary that has requests in flight all the time, and never ends:
+ * pauses stay short, the pair stays, and the job gets on.
+ */
+static void run_job(const char *command)
+{
+    ColoPair *pair = colo_pair_start(COLO_DISK, 100);
+    int64_t epoch, offset;
+    QDict *info;
+
+    for (int i = 0; i < 2; i++) {
+        colo_side_ok(pair->p, "{'execute': 'blockdev-add', 'arguments': "
+                     "{'driver': 'null-co', 'node-name': %s, 'read-zeroes': true, "
+                     "'size': 1099511627776, 'latency-ns': 100000000}}",
+                     i ? "to" : "from");
+    }
+    colo_side_ok(pair->p, "{'execute': %s, 'arguments': {'job-id': 'job', "
+                 "'device': 'from', 'target': 'to', 'sync': 'full'}}", command);
+    epoch = epoch_of(pair->p);
+    offset = job_offset(pair->p);
+    await_epoch(pair->p, epoch + 20);
+    g_assert_cmpint(job_offset(pair->p), >, offset);
+    info = colo_side_get(pair->p, "{'execute': 'query-colo'}");
+    g_assert_cmpint(qdict_get_int(phase_of(info, "pause"), "max"), <,
+                    1000000000);
+    qobject_unref(info);
+    colo_side_until(pair->p, "query-colo", "state", "protected");
+    colo_side_ok(pair->p, "{'execute': 'block-job-cancel', 'arguments': "
+                 "{'device': 'job', 'force': true}}");
+    colo_side_await(pair->p, "BLOCK_JOB_CANCELLED", 1, COLO_WAIT_MS);
+    colo_pair_fail_over_to_secondary(pair);
+    colo_pair_free(pair);
+}
+
+static void test_job_mirror(void)
+{
+    run_job("blockdev-mirror");
+}
+
+static void test_job_backup(void)
+{
+    run_job("blockdev-backup");
 }
 
 static void expect_capability(ColoSide *side, const char *cap)
@@ -416,13 +586,51 @@ static void test_capabilities(void)
     colo_pair_free(pair);
 }
 
+/* virtio-mem can't do without discarding pages. */
+static void plug_virtio_mem(ColoSide *side)
+{
+    colo_side_ok(side, "{'execute': 'object-add', 'arguments': {'qom-type': "
+                 "'memory-backend-ram', 'id': 'mem1', 'size': 67108864}}");
+    colo_side_ok(side, "{'execute': 'device_add', 'arguments': {'driver': "
+                 "'virtio-mem-pci', 'memdev': 'mem1'}}");
+}
+
+/* RAM may be discarded after COLO, and then there can't be COLO. */
+#define ROOM_FOR_MORE "pc -m 16,slots=1,maxmem=256M"
+
+static void test_discard_s(void)
+{
+    ColoPair *pair = colo_pair_start_on(ROOM_FOR_MORE, COLO_NO_DISK,
+                                        COLO_NO_TIMER);
+
+    colo_pair_fail_over_to_secondary(pair);
+    plug_virtio_mem(pair->p);
+    colo_pair_free(pair);
+}
+
+static void test_discard_p(void)
+{
+    ColoPair *pair = colo_pair_start_on(ROOM_FOR_MORE, COLO_NO_DISK,
+                                        COLO_NO_TIMER);
+
+    /* A former secondary is a primary as any other */
+    colo_pair_fail_over_to_secondary(pair);
+    colo_pair_rejoin(pair);
+    checkpoint_now(pair);
+    colo_pair_fail_over_to_primary(pair);
+    plug_virtio_mem(pair->p);
+    expect_error(pair->p, "discards RAM", "{'execute': 'migrate', "
+                 "'arguments': {'uri': 'unix:/nowhere'}}");
+    colo_pair_free(pair);
+}
+
 /* The figures are those of what was done. */
 static void test_query(void)
 {
     ColoPair *pair = colo_pair_start(COLO_NO_DISK, COLO_NO_TIMER);
     QDict *answer, *info;
     QListEntry *entry;
-    int64_t pauses = 0, requests = 0;
+    int64_t pauses;
 
     for (int i = 0; i < 3; i++) {
         checkpoint_now(pair);
@@ -437,19 +645,11 @@ static void test_query(void)
 
         g_assert_cmpint(qdict_get_int(phase, "p50"), <=,
                         qdict_get_int(phase, "max"));
-        if (g_str_equal(qdict_get_str(phase, "phase"), "pause")) {
-            pauses = qdict_get_int(phase, "count");
-        }
     }
-    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "triggers"), entry) {
-        QDict *trigger = qobject_to(QDict, qlist_entry_obj(entry));
-
-        if (g_str_equal(qdict_get_str(trigger, "cause"), "request")) {
-            requests = qdict_get_int(trigger, "count");
-        }
-    }
+    pauses = qdict_get_int(phase_of(info, "pause"), "count");
     g_assert_cmpint(pauses, ==, 3);
-    g_assert_cmpint(requests, ==, 3);
+    g_assert_cmpint(triggers_of(info, "request"), ==, 3);
+    g_assert_cmpint(triggers_of(info, "guest"), ==, 0);
     info = qdict_get_qdict(info, "memory");
     /* The guest writes to more pages than this between any two */
     g_assert_cmpint(qdict_get_int(info, "pages-pause"), >, 3);
@@ -457,6 +657,14 @@ static void test_query(void)
     qobject_unref(answer);
     colo_side_until(pair->p, "query-colo", "state", "protected");
     colo_side_until(pair->s, "query-colo", "state", "protected");
+    /* A stop is told at once, and so is a start */
+    colo_side_ok(pair->p, "{'execute': 'stop'}");
+    await_epoch(pair->p, 4);
+    colo_side_ok(pair->p, "{'execute': 'cont'}");
+    await_epoch(pair->p, 5);
+    info = colo_side_get(pair->p, "{'execute': 'query-colo'}");
+    g_assert_cmpint(triggers_of(info, "guest"), ==, 2);
+    qobject_unref(info);
     colo_pair_fail_over_to_primary(pair);
     colo_side_until(pair->p, "query-colo", "state", "none");
     colo_pair_free(pair);
@@ -466,6 +674,8 @@ static const ColoTestCase cases[] = {
     { "stop-stays", test_stop_stays },
     { "stop-survives", test_stop_survives },
     { "stop-storm", test_stop_storm },
+    { "stop-meets/p", test_stop_meets_p },
+    { "stop-meets/s", test_stop_meets_s },
     { "panic", test_panic },
     { "panic-storm", test_panic_storm },
     { "watchdog", test_watchdog },
@@ -476,6 +686,12 @@ static const ColoTestCase cases[] = {
     { "reset", test_reset },
     { "refused-commands", test_refused_commands },
     { "capabilities", test_capabilities },
+    { "change-capabilities/p", test_change_capabilities_p },
+    { "change-capabilities/s", test_change_capabilities_s },
+    { "job/mirror", test_job_mirror },
+    { "job/backup", test_job_backup },
+    { "discard/p", test_discard_p },
+    { "discard/s", test_discard_s },
     { "query", test_query },
 };
 
