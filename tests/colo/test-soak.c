@@ -248,6 +248,9 @@ static bool soak_guest(Soak *soak, Error **errp)
     ok = bench_guest_command(soak->guest, "load 8 16", errp) &&
          bench_guest_command(soak->guest, disk_load, errp) &&
          soak_run(soak, errp);
+    if (!ok) {
+        system_print_dump("guest/dump.txt");
+    }
     bench_guest_free(soak->guest);
     return ok;
 }
@@ -264,7 +267,6 @@ static void test_soak(void)
         soak.rss[i] = g_array_new(false, false, sizeof(double));
     }
     if (!soak_guest(&soak, &err)) {
-        system_print_dump("guest/dump.txt");
         printf("# FAILED: %s\n", error_get_pretty(err));
         error_free(err);
         g_test_fail();
