@@ -37,10 +37,15 @@ static bool is_deferring(BDRVReplicationState *s)
     return s->primary->queue.deferring || s->stage == REPL_IDLE;
 }
 
-/* Not in a drained section: the node is about to be closed, this is its last one */
+/* The node is about to be closed: this is its last flush */
+static bool is_closing(BDRVReplicationState *s)
+{
+    return s->primary->drains && !s->bs->refcnt;
+}
+
 bool repl_flush_later(BDRVReplicationState *s)
 {
-    return (!s->primary->queue.ordered || is_deferring(s)) && !s->primary->drains;
+    return (!s->primary->queue.ordered || is_deferring(s)) && !is_closing(s);
 }
 
 void repl_flush_send(BDRVReplicationState *s)

@@ -37,6 +37,7 @@ struct ReplPrimary {
     int drains;                 /* drained sections */
     /* In these: for the next answer, for the last one; as in ReplRequest */
     int64_t drain_deadline, drain_end;
+    int64_t drain_left_ns;      /* until the latter, when the queue was empty last */
     bool starting;              /* repl_send_now() is on the stack */
     bool owed;                  /* a flush: the guest was told of it */
     QEMUTimer *flush_timer;     /* of the main loop: when to send that */

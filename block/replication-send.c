@@ -45,6 +45,9 @@ void repl_send_drop(BDRVReplicationState *s, ReplRequest *r)
     repl_queue_remove(&p->queue, r);
     qemu_vfree(r->data);
     g_free(r);
+    if (QTAILQ_EMPTY(&p->queue.requests)) {
+        p->drain_left_ns = p->drain_end - repl_now_ns();
+    }
     if (QTAILQ_EMPTY(&p->queue.requests) && p->timer) {
         timer_free(p->timer);
         timer_free(p->hold);
@@ -87,12 +90,15 @@ static void arm(BDRVReplicationState *s)
     timer_mod(p->timer, deadline);
 }
 
-/* From now on a drained section waits for the secondary */
+/*
+ * From now on a drained section waits for the secondary: so long in all, however
+ * often there is nothing to wait for in between.
+ */
 static void begin_to_wait(ReplPrimary *p)
 {
     p->late = false;
     p->drain_deadline = repl_now_ns() + REPL_DRAIN_MS * SCALE_MS;
-    p->drain_end = repl_now_ns() + REPL_DRAIN_MAX_MS * (int64_t)SCALE_MS;
+    p->drain_end = repl_now_ns() + p->drain_left_ns;
 }
 
 static void answered(BDRVReplicationState *s, bool oldest)
@@ -222,6 +228,7 @@ void coroutine_fn repl_primary_drain_begin(BDRVReplicationState *s)
     ReplPrimary *p = s->primary;
 
     if (!p->drains++) {
+        p->drain_left_ns = REPL_DRAIN_MAX_MS * (int64_t)SCALE_MS;
         begin_to_wait(p);
         arm(s);
         repl_send_now(s);

@@ -190,6 +190,10 @@ static void test_early(void)
     fault_hang("remote", true);
     g_assert_cmpint(blk_flush(blk), ==, 0);
     bdrv_drain_all();
+    /* One that comes when a drained section has begun is no other */
+    bdrv_drained_begin(blk_bs(blk));
+    g_assert_cmpint(bdrv_flush(blk_bs(blk)), ==, 0);
+    bdrv_drained_end(blk_bs(blk));
     replication_start_all(REPLICATION_MODE_PRIMARY, &error_abort);
     g_assert_cmpint(prim_on_disk(0), ==, 0xd1);
     g_assert_cmpint(prim_on_disk(4096), ==, 0xd2);
@@ -236,6 +240,28 @@ static void test_busy_long(void)
     g_assert_cmpint(prim_now_ms() - begin, >=, 3000);
     prim_expect_refusal("more than 3000 ms in a drained section");
     g_assert_cmpint(prim_stats().dropped_requests, >, 0);
+    blk_unref(blk);
+}
+
+/* Nor if nothing is under way in between */
+static void test_busy_pieces(void)
+{
+    BlockBackend *blk = prim_open_with_timeout(600 * 1000);
+    int64_t begin = prim_now_ms();
+    int i;
+
+    blk_set_disable_request_queuing(blk, true);
+    fault_delay("remote", 400);
+    bdrv_drained_begin(blk_bs(blk));
+    for (i = 0; i < 30 && prim_stats().stage == REPLICATION_STAGE_RUNNING; i++) {
+        g_assert_cmpint(prim_write(blk, i * 4096, 4096, 0x6a, 0), ==, 0);
+        while (prim_stats().queued_bytes) {
+            aio_poll(qemu_get_aio_context(), true);
+        }
+    }
+    bdrv_drained_end(blk_bs(blk));
+    g_assert_cmpint(prim_now_ms() - begin, >=, 3000);
+    prim_expect_refusal("more than 3000 ms in a drained section");
     blk_unref(blk);
 }
 
@@ -369,6 +395,7 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/disk/loss/silent/hurry", test_silent_hurry);
     g_test_add_func("/colo/disk/loss/busy/answers", test_busy);
     g_test_add_func("/colo/disk/loss/busy/long", test_busy_long);
+    g_test_add_func("/colo/disk/loss/busy/pieces", test_busy_pieces);
     g_test_add_func("/colo/disk/loss/busy/silent", test_late_then_silent);
     g_test_add_func("/colo/disk/loss/early", test_early);
     g_test_add_func("/colo/disk/loss/slow", test_slow);
