@@ -113,11 +113,14 @@ static bool caps_in_use(void)
     MigrationState *s = migrate_get_current();
     MigrationIncomingState *mis = migration_incoming_get_current();
 
-    return get_colo_mode() != COLO_MODE_NONE ||
-        (qatomic_read(&s->state) == MIGRATION_STATUS_COMPLETED &&
-         s->to_dst_file) ||
-        (qatomic_read(&mis->state) == MIGRATION_STATUS_COMPLETED &&
-         mis->from_src_file);
+    if (get_colo_mode() != COLO_MODE_NONE) {
+        return true;
+    }
+    return migrate_colo_enabled() &&
+        ((qatomic_read(&s->state) == MIGRATION_STATUS_COMPLETED &&
+          s->to_dst_file) ||
+         (qatomic_read(&mis->state) == MIGRATION_STATUS_COMPLETED &&
+          mis->from_src_file));
 }
 
 bool colo_caps_check(const bool *caps, Error **errp)

@@ -126,7 +126,7 @@ static void vm_changed(void *opaque, bool running, RunState state)
     NetClientState *netdev = NETFILTER(s)->netdev;
     ColoHeld *held = QTAILQ_FIRST(&s->refused);
 
-    if (!running && held && netdev->receive_disabled) {
+    if (!running && held && netdev->peer && netdev->receive_disabled) {
         qemu_purge_queued_packets(netdev->peer);
         QTAILQ_REMOVE(&s->refused, held, in_order);
         QTAILQ_INSERT_HEAD(&s->released, held, in_order);

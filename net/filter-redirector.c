@@ -114,10 +114,10 @@ static bool redirector_in_ready(void *opaque)
 {
     FilterRedirector *s = opaque;
 
-    if (!towards_guest(s)) {
-        return netdev_takes(s) && !s->again;
+    if (towards_netdev(s) && (s->again || !netdev_takes(s))) {
+        return false;
     }
-    if (s->given_up) {
+    if (!towards_guest(s) || s->given_up) {
         return true;
     }
     switch (colo_gate_verdict(&s->gate)) {
@@ -157,7 +157,9 @@ static void redirector_pass_again(void *opaque)
 
     colo_ready_cancel(&s->ready);
     s->again = false;
-    pass_to_netdev(s, frame->data, frame->len);
+    if (frame) {
+        pass_to_netdev(s, frame->data, frame->len);
+    }
     colo_in_resume(&s->in);
 }
 
@@ -170,7 +172,8 @@ static void redirector_vm_change(void *opaque, bool running, RunState state)
     FilterRedirector *s = opaque;
     NetFilterState *nf = NETFILTER(s);
 
-    if (!running && s->refused && !s->again && nf->netdev->receive_disabled) {
+    if (!running && s->refused && !s->again && nf->netdev->peer &&
+        nf->netdev->receive_disabled) {
         qemu_purge_queued_packets(nf->netdev->peer);
         s->again = true;
         colo_ready_await(&s->ready, NULL, redirector_netdev_takes,
@@ -299,6 +302,10 @@ static void redirector_status_changed(NetFilterState *nf, Error **errp)
     if (nf->on && s->given_up) {
         s->given_up = false;
         s->gate = (ColoGate) {};
+    }
+    if (!nf->on && !s->again) {
+        /* The net layer has it; what the guest sends next goes without us */
+        g_clear_pointer(&s->refused, g_byte_array_unref);
     }
 }
 
