@@ -355,6 +355,25 @@ static void test_io_error(void)
     go_on(pair);
 }
 
+/* What the secondary was to try again is forgotten when the primary has */
+static void test_io_error_over(void)
+{
+    ColoPair *pair = start_with("pc " COLO_GUEST_FULL_DISK, COLO_NO_TIMER);
+
+    colo_guest_write_full_disk(pair->p);
+    colo_side_until(pair->p, "query-status", "status", "io-error");
+    colo_side_until(pair->s, "query-status", "status", "colo");
+    checkpoint_now(pair);
+    colo_side_ok(pair->p, "{'execute': 'cont'}");
+    colo_side_until(pair->p, "query-status", "status", "running");
+    checkpoint_now(pair);
+    take_over(pair, "running");
+    /* So nothing has been written to this disk, which is full once, too */
+    colo_guest_write_full_disk(pair->p);
+    colo_side_until(pair->p, "query-status", "status", "io-error");
+    go_on(pair);
+}
+
 /* Resets while checkpoints are made */
 static void test_reset(void)
 {
@@ -682,6 +701,7 @@ static const ColoTestCase cases[] = {
     { "shutdown", test_shutdown },
     { "sleep", test_sleep },
     { "io-error", test_io_error },
+    { "io-error-over", test_io_error_over },
     { "savevm", test_savevm },
     { "reset", test_reset },
     { "refused-commands", test_refused_commands },
