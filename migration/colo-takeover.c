@@ -42,6 +42,17 @@ static void __attribute__((constructor)) colo_takeover_init(void)
     qemu_sem_init(&shared.left, 0);
 }
 
+/*
+ * A failover was accepted, but what was being loaded then has failed.  Another
+ * request is answered with the reason.
+ */
+static void tell_refusal(void)
+{
+    error_report("COLO: no failover: this secondary can't take over: %s",
+                 unfit_reason);
+    qapi_event_send_colo_failover_refused(COLO_MODE_SECONDARY, unfit_reason);
+}
+
 /* What the COLO thread says */
 
 bool colo_takeover_begin(void)
@@ -115,9 +126,14 @@ void colo_takeover_set_channel(ColoChannel *channel)
 
 void colo_takeover_resume(void)
 {
-    if (failover_set_state(FAILOVER_STATUS_RELAUNCH, FAILOVER_STATUS_NONE) ==
-        FAILOVER_STATUS_RELAUNCH && guest == COLO_GUEST_WHOLE) {
+    if (failover_set_state(FAILOVER_STATUS_RELAUNCH, FAILOVER_STATUS_NONE) !=
+        FAILOVER_STATUS_RELAUNCH) {
+        return;
+    }
+    if (guest == COLO_GUEST_WHOLE) {
         failover_request_active(NULL);
+    } else {
+        tell_refusal();
     }
 }
 
@@ -179,15 +195,9 @@ static void take_over(void)
     colo_guest_let_go(!guest_stays_stopped);
 }
 
-/*
- * It was accepted, but what was being loaded then has failed.  Another request is
- * answered with the reason.
- */
 static void refuse(void)
 {
-    error_report("COLO: no failover: this secondary can't take over: %s",
-                 unfit_reason);
-    qapi_event_send_colo_failover_refused(COLO_MODE_SECONDARY, unfit_reason);
+    tell_refusal();
     failover_set_state(FAILOVER_STATUS_ACTIVE, FAILOVER_STATUS_RELAUNCH);
     failover_set_state(FAILOVER_STATUS_RELAUNCH, FAILOVER_STATUS_NONE);
 }
