@@ -284,8 +284,10 @@ static void hold_child_perm(BlockDriverState *bs, BdrvChild *c,
 
     *nperm = perm;
     *nshared = shared;
-    if (hold->owner && hold->owner->sec.guarded) {
+    if (hold->owner && hold->owner->sec.guard != REPL_GUARD_NONE) {
         *nperm |= BLK_PERM_WRITE;
+    }
+    if (hold->owner && hold->owner->sec.guard == REPL_GUARD_ON) {
         *nshared &= ~BLK_PERM_WRITE;
     }
 }
@@ -316,20 +318,30 @@ bool repl_hold_is(BlockDriverState *bs)
     return bs->drv == &bdrv_replication_hold;
 }
 
+static bool set_guard(BDRVReplicationState *s, ReplGuard guard, Error **errp)
+{
+    BlockDriverState *hold = s->sec.hold, *bs = s->bs;
+    BdrvChild *child = s->sec.parent;
+    /* Whoever gives up something first */
+    bool hold_first = guard == REPL_GUARD_CHANGES;
+
+    s->sec.guard = guard;
+    if (hold_first && bdrv_child_refresh_perms(hold, hold->backing, errp) < 0) {
+        return false;
+    }
+    if (bdrv_child_refresh_perms(bs, child, errp) < 0) {
+        return false;
+    }
+    return hold_first ||
+           bdrv_child_refresh_perms(hold, hold->backing, errp) >= 0;
+}
+
 bool repl_hold_guard(BDRVReplicationState *s, bool guarded, Error **errp)
 {
-    BlockDriverState *hold = s->sec.hold;
-
-    s->sec.guarded = guarded;
-    /* Whoever gives up something first */
-    if (guarded) {
-        return bdrv_child_refresh_perms(s->bs, s->sec.parent, errp) >= 0 &&
-               bdrv_child_refresh_perms(hold, hold->backing, errp) >= 0;
-    }
-    /* The disk is writable, and who reads it has to live with that already */
-    bdrv_child_refresh_perms(hold, hold->backing, &error_abort);
-    bdrv_child_refresh_perms(s->bs, s->sec.parent, &error_abort);
-    return true;
+    /* Somebody has to write at any time, or the image might be opened anew */
+    return set_guard(s, REPL_GUARD_CHANGES, guarded ? errp : &error_abort) &&
+           set_guard(s, guarded ? REPL_GUARD_ON : REPL_GUARD_NONE,
+                     guarded ? errp : &error_abort);
 }
 
 BlockDriverState *repl_hold_insert(BDRVReplicationState *s,

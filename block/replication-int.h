@@ -56,6 +56,12 @@ typedef struct ReplBudget {
     int fd;                     /* of a file there, without a name; or -1 */
 } ReplBudget;
 
+typedef enum ReplGuard {
+    REPL_GUARD_NONE,            /* the node, and whoever may */
+    REPL_GUARD_CHANGES,         /* these, and the hold filter */
+    REPL_GUARD_ON,              /* none but the hold filter */
+} ReplGuard;
+
 typedef struct ReplSecondary {
     char *top_id;
     BlockDriverState *top;      /* what it was at the start; to compare only */
@@ -75,7 +81,7 @@ typedef struct ReplSecondary {
     QemuCoSleep merger_sleep;
     int drains;                 /* drained sections: @merger keeps away */
     bool release_later;         /* when the drained section has ended */
-    bool guarded;               /* none but @hold may write to the parent */
+    ReplGuard guard;            /* who may write to the parent */
     bool fenced;                /* failed over: nobody writes to the parent */
     uint64_t copied_bytes, copied_requests, checkpoints;
     uint64_t empty_ns, empty_ns_max, merged_bytes;

@@ -66,7 +66,7 @@ static void replication_child_perm(BlockDriverState *bs, BdrvChild *c,
     /* The disk is written to below the hold filter, by another child */
     bool reads_only = s->role == REPL_SECONDARY &&
                       ((s->sec.in_memory && c == bs->file) ||
-                       (s->sec.guarded && c == s->sec.parent));
+                       (s->sec.guard == REPL_GUARD_ON && c == s->sec.parent));
 
     *nperm = BLK_PERM_CONSISTENT_READ;
     if ((bs->open_flags & (BDRV_O_INACTIVE | BDRV_O_RDWR)) == BDRV_O_RDWR &&
