@@ -123,6 +123,16 @@ static int64_t fate(MemDisk *d, int64_t bytes, int *ret)
     return bytes;
 }
 
+/* A request reaches the disk: how much of it is moved; sets *@ret */
+static int64_t coroutine_fn arrive(MemDisk *d, int64_t offset, int64_t bytes,
+                                   int *ret)
+{
+    wait_a_little();
+    bytes = fate(d, bytes, ret);
+    g_assert_cmpint(offset + bytes, <=, MEMDISK_MAX);
+    return bytes;
+}
+
 static int coroutine_fn memdisk_preadv(BlockDriverState *bs, int64_t offset,
                                        int64_t bytes, QEMUIOVector *qiov,
                                        BdrvRequestFlags flags)
@@ -130,9 +140,7 @@ static int coroutine_fn memdisk_preadv(BlockDriverState *bs, int64_t offset,
     MemDisk *d = disk_of(bs);
     int ret;
 
-    wait_a_little();
-    bytes = fate(d, bytes, &ret);
-    g_assert_cmpint(offset + bytes, <=, MEMDISK_MAX);
+    bytes = arrive(d, offset, bytes, &ret);
     qemu_iovec_from_buf(qiov, 0, d->data + offset, bytes);
     wait_a_little();
     return ret;
@@ -145,9 +153,7 @@ static int coroutine_fn memdisk_pwritev(BlockDriverState *bs, int64_t offset,
     MemDisk *d = disk_of(bs);
     int ret;
 
-    wait_a_little();
-    bytes = fate(d, bytes, &ret);
-    g_assert_cmpint(offset + bytes, <=, MEMDISK_MAX);
+    bytes = arrive(d, offset, bytes, &ret);
     qemu_iovec_to_buf(qiov, 0, d->data + offset, bytes);
     d->length = MAX(d->length, offset + bytes);
     wait_a_little();
@@ -160,9 +166,7 @@ static int coroutine_fn memdisk_zero(BlockDriverState *bs, int64_t offset,
     MemDisk *d = disk_of(bs);
     int ret;
 
-    wait_a_little();
-    bytes = fate(d, bytes, &ret);
-    g_assert_cmpint(offset + bytes, <=, MEMDISK_MAX);
+    bytes = arrive(d, offset, bytes, &ret);
     memset(d->data + offset, 0, bytes);
     d->length = MAX(d->length, offset + bytes);
     wait_a_little();
