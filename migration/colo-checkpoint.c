@@ -129,17 +129,22 @@ static bool disks_are_whole(Error **errp)
     return !*errp;
 }
 
+/* Nobody is in the middle of stopping or starting the guest; with the BQL */
+static bool settle(Primary *p, Error **errp)
+{
+    return colo_guest_settle(colo_channel_get_timeout() / 2, errp) &&
+           !p->talk.over(errp);
+}
+
 /* Stop the guest and gather; with the BQL */
 static bool stop_and_gather(Primary *p, int64_t *since, Error **errp)
 {
-    uint32_t timeout_ms = colo_channel_get_timeout() / 2;
-
-    if (!colo_guest_settle(timeout_ms, errp) || p->talk.over(errp)) {
+    if (!settle(p, errp)) {
         return false;
     }
     colo_guest_hold();
     colo_stats_lap(COLO_PHASE_STOP, since);
-    if (!colo_guest_drain(timeout_ms, errp) ||
+    if (!colo_guest_drain(colo_channel_get_timeout() / 2, errp) ||
         p->talk.over(errp) || !disks_are_whole(errp)) {
         return false;
     }
@@ -269,7 +274,11 @@ static bool transact(Primary *p, ColoTriggerCause cause, Error **errp)
     bool ok;
 
     mismatch_ns = colo_primary_begin_trigger(cause);
-    if (!colo_talk_say(&p->talk, COLO_MSG_STOP, errp)) {
+    /* S stops at our word, and waits from then on: so not before we can, too */
+    qemu_mutex_lock_iothread();
+    ok = settle(p, errp);
+    qemu_mutex_unlock_iothread();
+    if (!ok || !colo_talk_say(&p->talk, COLO_MSG_STOP, errp)) {
         return false;
     }
 

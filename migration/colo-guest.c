@@ -156,7 +156,8 @@ void colo_guest_hold(void)
         halt(RUN_STATE_COLO);
         note_requested();
     } else if (before == RUN_STATE_SUSPENDED) {
-        /* Else it could be woken up, and run */
+        /* Else it could be woken up, and run.  Its clock runs on, but for us. */
+        cpu_disable_ticks();
         runstate_set(RUN_STATE_COLO);
     }
 }
@@ -247,6 +248,17 @@ static void halt_held(RunState state)
     }
 }
 
+/* The guest sleeps: its vCPUs are paused, its clock and its devices are not. */
+static void release_asleep(void)
+{
+    if (before == RUN_STATE_SUSPENDED) {
+        runstate_set(RUN_STATE_SUSPENDED);
+        cpu_enable_ticks();
+    } else if (!vm_prepare_start(false)) {
+        runstate_set(RUN_STATE_SUSPENDED);
+    }
+}
+
 void colo_guest_release(void)
 {
     if (!held) {
@@ -255,9 +267,10 @@ void colo_guest_release(void)
     note_requested();
     if (runstate_check(RUN_STATE_SUSPENDED)) {
         /* It went to sleep as it was stopped */
+        release_asleep();
     } else if (before == RUN_STATE_SUSPENDED) {
         if (runstate_check(RUN_STATE_COLO)) {
-            runstate_set(RUN_STATE_SUSPENDED);
+            release_asleep();
         }
     } else if (after == RUN_STATE_RUNNING) {
         colo_guest_start();
@@ -319,7 +332,8 @@ void colo_guest_stop(void)
     } else {
         set_run_state_colo();
         if (told_running) {
-            /* It sleeps; its devices don't */
+            /* It sleeps; its devices and its clock don't */
+            cpu_disable_ticks();
             vm_state_notify(0, RUN_STATE_COLO);
         }
     }
