@@ -110,6 +110,7 @@ typedef struct ColoIn {
     ColoReady await_ready;  /* for @ready to become true */
     QEMUBH *resume;
     bool open;
+    bool held;              /* frames that were read may wait for @ready */
     bool closing;           /* the chardev is; it may hold its lock */
     int64_t warned;         /* us, when it last complained of the peer */
     ColoChannelStats stats;

@@ -84,6 +84,9 @@ bool runstate_check(RunState state)
 int qemu_can_send_packet(NetClientState *nc)
 {
     g_assert(nc == &fw.netdev || nc == &fw.nic);
+    if (nc == &fw.netdev && fw.nic_looks && *fw.nic_looks) {
+        return *fw.nic_looks++ != 'f';
+    }
     return fw.running && !(nc == &fw.netdev ? fw.nic_full : fw.netdev_full);
 }
 
@@ -182,7 +185,7 @@ void fw_new(const char *type, const char *property,
     fw.primary = false;
     fw.nic_full = fw.netdev_full = false;
     fw.nic.receive_disabled = fw.netdev.receive_disabled = 0;
-    fw.nic_refuses = fw.netdev_refuses = NULL;
+    fw.nic_refuses = fw.netdev_refuses = fw.nic_looks = NULL;
     colo_epoch_set(0);
     colo_frame_reader_init(&reader, false);
     chardev = qemu_chr_new("chr", address, NULL);

@@ -47,6 +47,7 @@ typedef struct FilterWorld {
     bool netdev_full;
     const char *nic_refuses;    /* the frame that fills it, and is not taken */
     const char *netdev_refuses;
+    const char *nic_looks;      /* at the next looks: 'f' it is full, else not */
     int queues;                 /* of the netdev */
     bool vhost;
 } FilterWorld;

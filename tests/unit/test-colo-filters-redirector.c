@@ -8,6 +8,7 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "migration/colo.h"
+#include "net/colo-frame.h"
 #include "colo-filter-world.h"
 
 /* The redirector, outwards */
@@ -117,6 +118,56 @@ static void test_in_nic_full(void)
     qemu_notify_event();
     fw_expect_passed("guest:d guest:e ");
     g_assert_cmpuint(fw_stat("in-dropped"), ==, 0);
+    fw_end();
+}
+
+/*
+ * What was held must not wait for more to come, although nobody has seen the NIC full
+ * when it is asked again.
+ */
+static void test_in_nic_full_for_a_moment(void)
+{
+    in_new(NET_FILTER_DIRECTION_TX);
+    fw_peer_send("[1]");
+    fw_checkpoint(1);
+    fw_settle();
+    fw.nic_looks = " f";
+    fw_peer_send("a");
+    fw_expect_passed("guest:a ");
+    fw_end();
+}
+
+/* Nor is more read than there is room for: that would look like the end. */
+static void test_in_nic_full_now_and_then(void)
+{
+    enum { FRAMES = 40 };
+    g_autofree char *big = g_strnfill(60000, 'x');
+    g_autoptr(GString) looks = g_string_new("");
+    ColoFrameWriter w;
+    struct iovec iov = { .iov_base = big, .iov_len = 60000 }, out[2];
+
+    in_new(NET_FILTER_DIRECTION_TX);
+    fw_peer_send("[1]");
+    fw_checkpoint(1);
+    for (int i = 0; i < 1000; i++) {
+        g_string_append(looks, " f ");
+    }
+    fw_settle();
+    fw.nic_looks = looks->str;
+    colo_frame_writer_init(&w, 4 * 1024 * 1024, false);
+    for (int i = 0; i < FRAMES; i++) {
+        colo_frame_writer_put(&w, &iov, 1, 0);
+    }
+    while (colo_frame_writer_peek(&w, out)) {
+        ssize_t n = send(fw.peer, out[0].iov_base, out[0].iov_len, MSG_DONTWAIT);
+
+        g_assert(n > 0 || errno == EAGAIN);
+        colo_frame_writer_done(&w, MAX(n, 0));
+        main_loop_wait(true);
+    }
+    fw_wait_for(fw_stat("in-frames") == FRAMES, "all frames");
+    g_assert_cmpuint(fw_stat("in-connections"), ==, 1);
+    colo_frame_writer_destroy(&w);
     fw_end();
 }
 
@@ -355,6 +406,10 @@ int main(int argc, char **argv)
                     test_in_checkpoint_first);
     g_test_add_func("/colo/filters/in/reconnect", test_in_reconnect);
     g_test_add_func("/colo/filters/in/nic-full", test_in_nic_full);
+    g_test_add_func("/colo/filters/in/nic-full-for-a-moment",
+                    test_in_nic_full_for_a_moment);
+    g_test_add_func("/colo/filters/in/nic-full-now-and-then",
+                    test_in_nic_full_now_and_then);
     g_test_add_func("/colo/filters/in/nic-full-at-checkpoint",
                     test_in_nic_full_at_checkpoint);
     g_test_add_func("/colo/filters/in/before-guest", test_in_before_guest);
