@@ -319,6 +319,30 @@ static void test_in_netdev_refused(void)
     fw_end();
 }
 
+/* NICs and netdevs believe that frames have the headers that they should have. */
+static void test_in_runt(void)
+{
+    static const NetFilterDirection directions[] = {
+        NET_FILTER_DIRECTION_TX, NET_FILTER_DIRECTION_RX,
+    };
+
+    for (int i = 0; i < ARRAY_SIZE(directions); i++) {
+        in_new(directions[i]);
+        fw.netdev.vnet_hdr_len = 12;
+        fw_peer_send("a");
+        fw_peer_send("12 bytes long");
+        fw_peer_send("12 bytes and 13 follow it");
+        fw_expect_passed("");
+        g_assert_cmpuint(fw_stat("in-dropped"), ==, 3);
+        fw_peer_send("12 bytes and fourteen more");
+        fw_expect_passed(i ? "netdev:12 bytes and fourteen more " :
+                             "guest:12 bytes and fourteen more ");
+        g_assert_cmpuint(fw_stat("in-dropped"), ==, 3);
+        fw.netdev.vnet_hdr_len = 0;
+        fw_end();
+    }
+}
+
 static void test_in_failover(void)
 {
     in_new(NET_FILTER_DIRECTION_TX);
@@ -418,6 +442,7 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/filters/in/netdev", test_in_netdev);
     g_test_add_func("/colo/filters/in/netdev-waits", test_in_netdev_waits);
     g_test_add_func("/colo/filters/in/netdev-refused", test_in_netdev_refused);
+    g_test_add_func("/colo/filters/in/runt", test_in_runt);
     g_test_add_func("/colo/filters/in/failover", test_in_failover);
     g_test_add_func("/colo/filters/out/failover", test_out_failover);
     g_test_add_func("/colo/filters/out/raw", test_out_raw);
