@@ -94,7 +94,7 @@ void colo_out_flush(ColoOut *out);
 /* Queue a marker of @epoch, not 0, if there is a connection. */
 void colo_out_send_marker(ColoOut *out, uint64_t epoch);
 
-/* Drop what waits, as far as it was not written in part. */
+/* Drop what waits, as far as it was not written in part; with TLS, it may go on. */
 void colo_out_discard(ColoOut *out);
 
 typedef struct ColoIn {

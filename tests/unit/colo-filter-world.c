@@ -171,11 +171,23 @@ static char *dir, *path;
 static Chardev *chardev;
 static ColoFrameReader reader;
 
+static Chardev *chardev_new(void)
+{
+    g_autofree char *options = NULL;
+    QemuOpts *opts;
+    Chardev *chr;
+
+    options = fw.chardev ? g_strdup(fw.chardev) :
+              g_strdup_printf("socket,id=chr,path=%s,server=on,wait=off", path);
+    opts = qemu_opts_parse(&qemu_chardev_opts, options, true, &error_abort);
+    chr = qemu_chr_new_from_opts(opts, NULL, &error_abort);
+    qemu_opts_del(opts);
+    return chr;
+}
+
 void fw_new(const char *type, const char *property,
             NetFilterDirection direction, Error **errp)
 {
-    g_autofree char *address = g_strdup_printf("unix:%s,server=on,wait=off",
-                                               path);
     Object *obj = object_new(type);
 
     fw.passed = g_string_new("");
@@ -188,8 +200,7 @@ void fw_new(const char *type, const char *property,
     fw.nic_refuses = fw.netdev_refuses = fw.nic_looks = NULL;
     colo_epoch_set(0);
     colo_frame_reader_init(&reader, false);
-    chardev = qemu_chr_new("chr", address, NULL);
-    g_assert(chardev);
+    chardev = chardev_new();
     fw.nf = NETFILTER(obj);
     fw.nf->on = true;
     fw.nf->netdev = &fw.netdev;
@@ -207,6 +218,10 @@ void fw_end(void)
         close(fw.peer);
         fw.peer = -1;
     }
+    if (fw.channel) {
+        object_unref(OBJECT(fw.channel));
+        fw.channel = NULL;
+    }
     colo_frame_reader_destroy(&reader);
     g_string_free(fw.passed, true);
     g_string_free(fw.written, true);
@@ -217,13 +232,21 @@ uint64_t fw_stat(const char *name)
     return object_property_get_uint(OBJECT(fw.nf), name, &error_abort);
 }
 
+static ssize_t peer_recv(void *space, size_t size)
+{
+    if (fw.channel) {
+        return qio_channel_read(fw.channel, space, size, NULL);
+    }
+    return fw.peer < 0 ? 0 : recv(fw.peer, space, size, MSG_DONTWAIT);
+}
+
 void fw_peer_read(void)
 {
     ColoFrame frame;
     ColoFrameType type;
     size_t size;
     uint8_t *space = colo_frame_reader_space(&reader, &size);
-    ssize_t n = fw.peer < 0 ? 0 : recv(fw.peer, space, size, MSG_DONTWAIT);
+    ssize_t n = peer_recv(space, size);
 
     colo_frame_reader_fill(&reader, MAX(n, 0));
     while ((type = colo_frame_reader_next(&reader, &frame)) != COLO_FRAME_NONE) {

@@ -20,6 +20,7 @@
 #define COLO_FILTER_WORLD_H
 
 #include "qemu/main-loop.h"
+#include "io/channel.h"
 #include "net/filter.h"
 #include "net/net.h"
 #include "sysemu/runstate.h"
@@ -30,6 +31,8 @@ typedef struct FilterWorld {
     NetFilterState *nf;         /* the filter under test */
     NetClientState netdev, nic;
     int peer;                   /* the other end of its chardev; -1: none */
+    QIOChannel *channel;        /* the same, if it is more than a socket; or NULL */
+    const char *chardev;        /* its options, id=chr; NULL: a socket in a file */
 
     /* What the filter did to its surroundings */
     GString *passed;            /* frames, and to whom: "guest:a netdev:b " */
