@@ -209,10 +209,22 @@ void fw_new(const char *type, const char *property,
     NETFILTER_GET_CLASS(obj)->setup(fw.nf, errp);
 }
 
+void fw_delete(void)
+{
+    NetFilterClass *nfc = NETFILTER_GET_CLASS(OBJECT(fw.nf));
+
+    if (nfc->cleanup) {
+        nfc->cleanup(fw.nf);
+    }
+    object_unref(OBJECT(fw.nf));
+    fw.nf = NULL;
+}
+
 void fw_end(void)
 {
-    NETFILTER_GET_CLASS(OBJECT(fw.nf))->cleanup(fw.nf);
-    object_unref(OBJECT(fw.nf));
+    if (fw.nf) {
+        fw_delete();
+    }
     object_unparent(OBJECT(chardev));
     if (fw.peer >= 0) {
         close(fw.peer);
@@ -290,14 +302,17 @@ void fw_expect_passed(const char *text)
 
 void fw_connect_peer(const char *connections)
 {
-    uint64_t before = fw_stat(connections);
+    uint64_t before = connections ? fw_stat(connections) : 0;
 
     if (fw.peer >= 0) {
         close(fw.peer);
     }
     colo_frame_reader_reset(&reader);
     fw.peer = unix_connect(path, &error_abort);
-    fw_wait_for(fw_stat(connections) == before + 1, "a connection");
+    fw_settle();
+    if (connections) {
+        fw_wait_for(fw_stat(connections) == before + 1, "a connection");
+    }
 }
 
 void fw_receive(const char *text)
@@ -328,13 +343,12 @@ void fw_checkpoint(uint64_t epoch)
     fw_event(COLO_EVENT_CHECKPOINT);
 }
 
-void fw_peer_send(const char *text)
+uint64_t fw_peer_write(const char *text)
 {
     ColoFrameWriter w;
     struct iovec iov = { .iov_base = (char *)text, .iov_len = strlen(text) };
     struct iovec out[2];
-    uint64_t before = fw_stat("in-bytes");
-    bool held;
+    uint64_t size;
 
     colo_frame_writer_init(&w, 2 * COLO_FRAME_LEN_MAX, false);
     if (text[0] == '[') {
@@ -342,13 +356,21 @@ void fw_peer_send(const char *text)
     } else {
         colo_frame_writer_put(&w, &iov, 1, 0);
     }
+    size = w.used;
     g_assert_cmpint(colo_frame_writer_peek(&w, out), ==, 1);
-    g_assert_cmpint(send(fw.peer, out[0].iov_base, out[0].iov_len, 0), ==,
-                    w.used);
-    fw_settle();
-    held = fw_stat("in-bytes") == before;
-    g_assert(held || fw_stat("in-bytes") == before + w.used);
+    g_assert_cmpint(send(fw.peer, out[0].iov_base, size, 0), ==, size);
     colo_frame_writer_destroy(&w);
+    fw_settle();
+    return size;
+}
+
+void fw_peer_send(const char *text)
+{
+    uint64_t before = fw_stat("in-bytes");
+    uint64_t size = fw_peer_write(text);
+    bool held = fw_stat("in-bytes") == before;
+
+    g_assert(held || fw_stat("in-bytes") == before + size);
 }
 
 void fw_stop(void)

@@ -66,6 +66,9 @@ void fw_new(const char *type, const char *property,
             NetFilterDirection direction, Error **errp);
 void fw_end(void);
 
+/* The filter goes, before the end. */
+void fw_delete(void);
+
 /* One of its properties */
 uint64_t fw_stat(const char *name);
 
@@ -83,10 +86,14 @@ void fw_settle(void);
     } \
 } while (0)
 
-/* The peer comes (again): the property @connections grows. */
+/* The peer comes (again): the property @connections, if any, grows. */
 void fw_connect_peer(const char *connections);
 
-/* The peer sends a frame, or a marker for "[EPOCH]". */
+/*
+ * The peer sends a frame, or a marker for "[EPOCH]"; bytes.  With _send, the filter
+ * has "in-bytes", and they are these or held.
+ */
+uint64_t fw_peer_write(const char *text);
 void fw_peer_send(const char *text);
 
 /* What the peer can read now goes to fw.written. */

@@ -314,7 +314,7 @@ static void test_in_netdev_refused(void)
     fw_peer_send("f");
     fw_stop();
     g_string_truncate(fw.passed, 0);
-    NETFILTER_GET_CLASS(OBJECT(fw.nf))->cleanup(fw.nf);
+    fw_delete();
     g_assert_cmpstr(fw.passed->str, ==, "netdev:f ");
     fw_end();
 }

@@ -93,7 +93,7 @@ static void test_delete(void)
 {
     mirror_new();
     g_assert_true(qemu_chr_find("chr")->be_open);
-    NETFILTER_GET_CLASS(OBJECT(fw.nf))->cleanup(fw.nf);
+    fw_delete();
     g_assert_false(qemu_chr_find("chr")->be_open);
     fw_end();
 }
