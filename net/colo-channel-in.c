@@ -22,6 +22,16 @@ static bool in_ready(ColoIn *in)
     return in->open && (!in->ready || in->ready(in->opaque));
 }
 
+/*
+ * As long as something is held that was read, no more is: there might be no room.
+ * That it is @ready now, which another thread may have made so since, does not tell
+ * that nothing is.
+ */
+static bool in_may_read(ColoIn *in)
+{
+    return !in->held && in_ready(in);
+}
+
 static void in_unwatch(ColoIn *in)
 {
     if (in->watch) {
@@ -51,7 +61,7 @@ static void in_await_ready(ColoIn *in, bool wanted)
 
 static void in_forget(ColoIn *in)
 {
-    in->open = false;
+    in->open = in->held = false;
     in_unwatch(in);
     in_await_ready(in, false);
     if (in->ioc) {
@@ -84,6 +94,7 @@ static void in_pump(ColoIn *in)
         ColoFrameType type = colo_frame_reader_next(&in->reader, &frame);
 
         if (type == COLO_FRAME_NONE) {
+            in->held = false;
             return;
         }
         if (type == COLO_FRAME_ERROR) {
@@ -95,6 +106,7 @@ static void in_pump(ColoIn *in)
         }
         in->receive(in->opaque, type, &frame);
     }
+    in->held = in->open;
 }
 
 /* The end of a batch, in which there may have been nothing */
@@ -132,7 +144,7 @@ static gboolean in_readable(QIOChannel *ioc, GIOCondition cond, gpointer opaque)
 /* Wait for the peer or, as long as what it sends is held, for that to end */
 static void in_rewatch(ColoIn *in)
 {
-    bool ready = in_ready(in);
+    bool ready = in_may_read(in);
 
     in_await_ready(in, in->open && !ready);
     if (!in->ioc || !ready) {
@@ -156,7 +168,7 @@ static gboolean in_readable(QIOChannel *ioc, GIOCondition cond, gpointer opaque)
     ColoIn *in = opaque;
     InRead result = IN_MUCH;
 
-    for (int i = 0; i < READS_PER_ROUND && in->ioc && in_ready(in); i++) {
+    for (int i = 0; i < READS_PER_ROUND && in->ioc && in_may_read(in); i++) {
         result = in_read_channel(in);
         if (result != IN_MUCH) {
             break;
@@ -181,7 +193,8 @@ static void in_closed(ColoIn *in)
 
     in->closing = true;
     in_unwatch(in);
-    for (int i = 0; i < READS_AT_END && in->ioc && in_ready(in) &&
+    in_pump(in);
+    for (int i = 0; i < READS_AT_END && in->ioc && in_may_read(in) &&
          result > IN_NOTHING; i++) {
         result = in_read_channel(in);
     }

@@ -12,6 +12,7 @@
 #include "qemu/units.h"
 #include "qapi/error.h"
 #include "chardev/char-socket.h"
+#include "io/channel-tls.h"
 #include "colo-channel-int.h"
 
 /* Out of a peer's hands: how often it may fill the log */
@@ -233,8 +234,25 @@ void colo_out_send_marker(ColoOut *out, uint64_t epoch)
     qemu_chr_fe_disconnect(&out->chr);
 }
 
+/*
+ * TLS that had no room has encrypted the beginning of what it was given, nobody knows
+ * how much.  It will send that in any case, and say so when it is given the same again:
+ * until then nothing may be taken out of the queue.
+ */
+static bool out_waits_for_tls(const ColoOut *out)
+{
+    Object *dev = OBJECT(out->chr.chr);
+
+    return out->watch && object_dynamic_cast(dev, TYPE_CHARDEV_SOCKET) &&
+           object_dynamic_cast(OBJECT(SOCKET_CHARDEV(dev)->ioc),
+                               TYPE_QIO_CHANNEL_TLS);
+}
+
 void colo_out_discard(ColoOut *out)
 {
+    if (out_waits_for_tls(out)) {
+        return;
+    }
     out->stats.dropped += colo_frame_writer_discard(&out->writer);
     out->stats.queue = out->writer.used;
 }
@@ -291,7 +309,7 @@ void colo_out_destroy(ColoOut *out)
         return;
     }
     out_flush(out);
-    part = out->writer.started;
+    part = out->writer.started || out_waits_for_tls(out);
     out->open = false;
     out_closed(out);
     if (part) {

@@ -94,7 +94,7 @@ void colo_out_flush(ColoOut *out);
 /* Queue a marker of @epoch, not 0, if there is a connection. */
 void colo_out_send_marker(ColoOut *out, uint64_t epoch);
 
-/* Drop what waits, as far as it was not written in part. */
+/* Drop what waits, as far as it was not written in part; with TLS, it may go on. */
 void colo_out_discard(ColoOut *out);
 
 typedef struct ColoIn {
@@ -110,6 +110,7 @@ typedef struct ColoIn {
     ColoReady await_ready;  /* for @ready to become true */
     QEMUBH *resume;
     bool open;
+    bool held;              /* frames that were read may wait for @ready */
     bool closing;           /* the chardev is; it may hold its lock */
     int64_t warned;         /* us, when it last complained of the peer */
     ColoChannelStats stats;

@@ -31,6 +31,7 @@
 #include "qemu/module.h"
 #include "qom/object.h"
 #include "migration/colo.h"
+#include "net/eth.h"
 #include "net/net.h"
 #include "sysemu/runstate.h"
 #include "colo-channel.h"
@@ -181,6 +182,17 @@ static void redirector_vm_change(void *opaque, bool running, RunState state)
     }
 }
 
+/*
+ * Whoever gets a frame with a virtio-net header takes for granted that it is there,
+ * and an Ethernet header behind it: virtio-net reads what follows in memory otherwise.
+ */
+static bool is_whole(FilterRedirector *s, const ColoFrame *frame)
+{
+    size_t vnet_hdr_len = NETFILTER(s)->netdev->vnet_hdr_len;
+
+    return !vnet_hdr_len || frame->len >= vnet_hdr_len + ETH_HLEN;
+}
+
 static void redirector_in_receive(void *opaque, ColoFrameType type,
                                   const ColoFrame *frame)
 {
@@ -194,9 +206,10 @@ static void redirector_in_receive(void *opaque, ColoFrameType type,
         colo_gate_marker(&s->gate, frame->epoch);
         return;
     }
-    if (towards_guest(s) &&
-        (s->given_up || before_guest() ||
-         colo_gate_verdict(&s->gate) != COLO_GATE_PASS)) {
+    if (!is_whole(s, frame) ||
+        (towards_guest(s) &&
+         (s->given_up || before_guest() ||
+          colo_gate_verdict(&s->gate) != COLO_GATE_PASS))) {
         s->in.stats.dropped++;
         return;
     }
