@@ -275,14 +275,21 @@ static void halt_held(RunState state)
 }
 
 /* A sleeping guest's vCPUs are paused, its clock and its devices are not. */
+static void start_asleep(void)
+{
+    if (!vm_prepare_start(false)) {
+        runstate_set(RUN_STATE_SUSPENDED);
+    }
+}
+
 static void release_asleep(void)
 {
     if (before == RUN_STATE_SUSPENDED) {
         runstate_set(RUN_STATE_SUSPENDED);
         cpu_enable_ticks();
-    } else if (!vm_prepare_start(false)) {
+    } else {
         /* It went to sleep as it was stopped */
-        runstate_set(RUN_STATE_SUSPENDED);
+        start_asleep();
     }
 }
 
@@ -319,7 +326,9 @@ RunState colo_guest_drop_hold(RunState state)
 
 void colo_guest_start_as(RunState state)
 {
-    if (state == RUN_STATE_RUNNING) {
+    if (runstate_check(RUN_STATE_SUSPENDED)) {
+        start_asleep();
+    } else if (state == RUN_STATE_RUNNING) {
         colo_guest_start();
     } else {
         halt_held(state);

@@ -77,7 +77,10 @@ void colo_guest_hold_stopped(void);
  */
 RunState colo_guest_drop_hold(RunState state);
 
-/* P: bring a guest that stands still into @state, and let it run if it is that. */
+/*
+ * P: bring a guest that stands still into @state, and let it run if it is that.  One
+ * that has fallen asleep as it was stopped sleeps on.
+ */
 void colo_guest_start_as(RunState state);
 
 /*
