@@ -147,6 +147,9 @@ const BenchMetric bench_metrics[] = {
     /* Steps of a computation per second of the world's clock */
     { "work.idle", "work done, computing only", "M/s",
       BENCH_SCALAR, HIGH, "limit.work.idle" },
+    /* ... less what its vCPU waited for a CPU that others had */
+    { "work.idle.given", "work done, when there is a CPU", "M/s",
+      BENCH_SCALAR, HIGH, "limit.work.idle.given" },
     { "cost.cpu.p.idle", "CPU seconds per guest second, primary, idle", "s/s",
       BENCH_SCALAR, LOW, "limit.cpu.idle" },
     { "cost.cpu.s.idle", "CPU seconds per guest second, secondary, idle", "s/s",
@@ -249,6 +252,8 @@ const BenchMetric bench_metrics[] = {
     { "limit.cpu.loaded", "CPU seconds per guest second, loaded", "s/s",
       BENCH_SCALAR, LOW, NULL },
     { "limit.work.idle", "work done, computing only", "M/s",
+      BENCH_SCALAR, HIGH, NULL },
+    { "limit.work.idle.given", "work done, when there is a CPU", "M/s",
       BENCH_SCALAR, HIGH, NULL },
     /* The saved devices; what is dirtied from one checkpoint to the next */
     { "limit.channel.idle", "size of the device state", "KiB",

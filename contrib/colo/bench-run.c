@@ -46,7 +46,7 @@ const BenchRunner bench_runners[] = {
     { "cost", "idle", "cost.cpu.?.idle cost.channel.bytes", bench_run_cost },
     { "cost", "loaded", "cost.cpu.?.loaded cost.channel.bytes.loaded "
       "cost.ram.* load.cost", bench_run_cost },
-    { "work", "idle", "work.idle limit.work.idle", bench_run_work },
+    { "work", "idle", "work.* limit.work.*", bench_run_work },
     { "failover", NULL, "failover.*", bench_run_failover, .needs_pair = true,
       .why_alone = "a guest alone dies with its host", .spoils = true },
     RESYNC("1m"), RESYNC("100m"), RESYNC("all"),
