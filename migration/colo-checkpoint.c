@@ -244,10 +244,14 @@ static void quieten_disks(bool quiet)
 /* What S has to do with its guest */
 static uint16_t guest_flags(void)
 {
-    if (colo_guest_will_run()) {
-        return COLO_FLAG_GUEST_RUNS;
-    }
-    return colo_guest_stays_stopped() ? COLO_FLAG_GUEST_STAYS : 0;
+    static const uint16_t flags[] = {
+        [COLO_FATE_RUNS] = COLO_FLAG_GUEST_RUNS,
+        [COLO_FATE_STANDS] = 0,
+        [COLO_FATE_STAYS] = COLO_FLAG_GUEST_STAYS,
+        [COLO_FATE_SLEEPS] = COLO_FLAG_GUEST_SLEEPS,
+    };
+
+    return flags[colo_guest_fate()];
 }
 
 /* With the BQL.  If S has been told otherwise meanwhile, tell it soon. */

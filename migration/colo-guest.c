@@ -28,8 +28,10 @@
 static bool held;
 static RunState before;         /* valid while held */
 static RunState after;          /* valid while held on P: at the release */
+static ColoFate fate;           /* valid while held on S: if it takes over */
 
 static bool taken_over;         /* S: until migration.c goes on with the guest */
+static bool starts_asleep;      /* ... which sleeps */
 
 /* What the devices know; they are told one after the other, with the BQL */
 static bool telling;            /* not all of them yet */
@@ -45,10 +47,27 @@ static void last_started(void *opaque, bool running, RunState state)
 {
     telling = !running;
     told_running = running;
+    if (running && starts_asleep) {
+        /* All has been started but the vCPUs, which are the last */
+        starts_asleep = false;
+        runstate_set(RUN_STATE_SUSPENDED);
+        qapi_event_send_suspend();
+    }
+}
+
+/* It falls asleep, or was woken up; who watches the run state is not told. */
+static void sleep_changed(Notifier *notifier, void *data)
+{
+    colo_request_checkpoint(COLO_TRIGGER_CAUSE_GUEST);
 }
 
 static void __attribute__((constructor)) colo_guest_init(void)
 {
+    static Notifier falls_asleep = { .notify = sleep_changed };
+    static Notifier wakes_up = { .notify = sleep_changed };
+
+    qemu_register_suspend_notifier(&falls_asleep);
+    qemu_register_wakeup_notifier(&wakes_up);
     qemu_add_vm_change_state_handler_prio(first_started, NULL, INT_MIN);
     qemu_add_vm_change_state_handler_prio(last_started, NULL, INT_MAX);
 }
@@ -228,16 +247,23 @@ bool colo_guest_drain(uint32_t timeout_ms, Error **errp)
     return true;
 }
 
-bool colo_guest_will_run(void)
+/* Held on P: whether it will sleep at the release */
+static bool sleeps(void)
 {
-    note_requested();
-    return after == RUN_STATE_RUNNING;
+    return runstate_check(RUN_STATE_SUSPENDED) ||
+           (before == RUN_STATE_SUSPENDED && runstate_check(RUN_STATE_COLO));
 }
 
-/* A failed disk is this host's; all other reasons are the guest's or people's */
-bool colo_guest_stays_stopped(void)
+ColoFate colo_guest_fate(void)
 {
-    return after != RUN_STATE_RUNNING && after != RUN_STATE_IO_ERROR;
+    note_requested();
+    if (sleeps()) {
+        return COLO_FATE_SLEEPS;
+    } else if (after == RUN_STATE_RUNNING) {
+        return COLO_FATE_RUNS;
+    }
+    /* A failed disk is this host's; all other reasons are the guest's or people's */
+    return after == RUN_STATE_IO_ERROR ? COLO_FATE_STANDS : COLO_FATE_STAYS;
 }
 
 /* No way leads from "colo" to most run states but this; no vCPU runs on it. */
@@ -248,14 +274,22 @@ static void halt_held(RunState state)
     }
 }
 
-/* The guest sleeps: its vCPUs are paused, its clock and its devices are not. */
+/* A sleeping guest's vCPUs are paused, its clock and its devices are not. */
+static void start_asleep(void)
+{
+    if (!vm_prepare_start(false)) {
+        runstate_set(RUN_STATE_SUSPENDED);
+    }
+}
+
 static void release_asleep(void)
 {
     if (before == RUN_STATE_SUSPENDED) {
         runstate_set(RUN_STATE_SUSPENDED);
         cpu_enable_ticks();
-    } else if (!vm_prepare_start(false)) {
-        runstate_set(RUN_STATE_SUSPENDED);
+    } else {
+        /* It went to sleep as it was stopped */
+        start_asleep();
     }
 }
 
@@ -265,13 +299,10 @@ void colo_guest_release(void)
         return;
     }
     note_requested();
-    if (runstate_check(RUN_STATE_SUSPENDED)) {
-        /* It went to sleep as it was stopped */
+    if (sleeps()) {
         release_asleep();
     } else if (before == RUN_STATE_SUSPENDED) {
-        if (runstate_check(RUN_STATE_COLO)) {
-            release_asleep();
-        }
+        /* It was reset, and waits for "cont" */
     } else if (after == RUN_STATE_RUNNING) {
         colo_guest_start();
     } else if (before == RUN_STATE_RUNNING) {
@@ -295,7 +326,9 @@ RunState colo_guest_drop_hold(RunState state)
 
 void colo_guest_start_as(RunState state)
 {
-    if (state == RUN_STATE_RUNNING) {
+    if (runstate_check(RUN_STATE_SUSPENDED)) {
+        start_asleep();
+    } else if (state == RUN_STATE_RUNNING) {
         colo_guest_start();
     } else {
         halt_held(state);
@@ -326,6 +359,12 @@ bool colo_guest_defer_cont(void)
 
 void colo_guest_stop(void)
 {
+    if (runstate_check(RUN_STATE_SUSPENDED)) {
+        /* By itself; perhaps only now, as it had been stopped already */
+        fate = COLO_FATE_SLEEPS;
+    } else if (!held) {
+        fate = COLO_FATE_RUNS;
+    }
     held = true;
     if (runstate_is_running()) {
         halt(RUN_STATE_COLO);
@@ -340,13 +379,23 @@ void colo_guest_stop(void)
     bdrv_drain_all();
 }
 
-void colo_guest_let_go(bool run)
+void colo_guest_loaded(ColoFate new_fate)
+{
+    fate = new_fate;
+    if (runstate_check(RUN_STATE_SUSPENDED)) {
+        /* That was the guest of before */
+        runstate_set(RUN_STATE_COLO);
+    }
+}
+
+void colo_guest_let_go(void)
 {
     held = false;
     /* migration.c starts it, as after any migration, or leaves it alone */
-    autostart = run;
+    autostart = fate != COLO_FATE_STAYS;
+    starts_asleep = fate == COLO_FATE_SLEEPS;
     taken_over = true;
-    if (!run) {
+    if (!autostart) {
         halt_held(RUN_STATE_PAUSED);
     }
 }

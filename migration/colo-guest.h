@@ -45,14 +45,18 @@ ColoDisksState colo_guest_disks(void);
  */
 bool colo_guest_drain(uint32_t timeout_ms, Error **errp);
 
-/*
- * P: whether it is held, whether it will run after colo_guest_release(), and
- * if not, whether a secondary that takes over has to leave it so: all but an
- * I/O error stays.
- */
 bool colo_guest_is_held(void);
-bool colo_guest_will_run(void);
-bool colo_guest_stays_stopped(void);
+
+/* What becomes of the guest as it is in a checkpoint */
+typedef enum ColoFate {
+    COLO_FATE_RUNS,     /* on both sides, at once */
+    COLO_FATE_STANDS,   /* an I/O error: a secondary that takes over tries again */
+    COLO_FATE_STAYS,    /* stopped: on a secondary that takes over, too */
+    COLO_FATE_SLEEPS,   /* ACPI S3: likewise */
+} ColoFate;
+
+/* P: of the guest that is held, as it will be after colo_guest_release() */
+ColoFate colo_guest_fate(void);
 
 /*
  * P: the end of colo_guest_hold().  It runs if it ran before, unless somebody
@@ -73,7 +77,10 @@ void colo_guest_hold_stopped(void);
  */
 RunState colo_guest_drop_hold(RunState state);
 
-/* P: bring a guest that stands still into @state, and let it run if it is that. */
+/*
+ * P: bring a guest that stands still into @state, and let it run if it is that.  One
+ * that has fallen asleep as it was stopped sleeps on.
+ */
 void colo_guest_start_as(RunState state);
 
 /*
@@ -82,13 +89,17 @@ void colo_guest_start_as(RunState state);
  */
 void colo_guest_stop(void);
 
+/* S: it is P's now, of a checkpoint which was loaded; it stands still as before. */
+void colo_guest_loaded(ColoFate fate);
+
 /* Start it, if it does not run. */
 void colo_guest_start(void);
 
 /*
- * S: after colo_guest_stop(), nobody holds it any more.  @run: migration.c is
- * to start it, as it ends; else it is in run state "paused" and stays there.
+ * S: after colo_guest_stop(), nobody holds it any more.  migration.c starts it as
+ * it ends; but one that P's user had stopped is "paused", and one that sleeps,
+ * whether P's did or it has fallen asleep itself since, is "suspended".
  */
-void colo_guest_let_go(bool run);
+void colo_guest_let_go(void);
 
 #endif

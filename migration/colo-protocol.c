@@ -44,7 +44,8 @@ static const struct {
     [COLO_MSG_HELLO] = { COLO_HELLO_MIN, COLO_HELLO_MIN + COLO_HELLO_TEXT_MAX },
     [COLO_MSG_ERROR] = { 1, COLO_MSG_PAYLOAD_MAX },
     [COLO_MSG_DEVICES] = { 1, COLO_DEVICES_MAX,
-                           COLO_FLAG_GUEST_RUNS | COLO_FLAG_GUEST_STAYS },
+                           COLO_FLAG_GUEST_RUNS | COLO_FLAG_GUEST_STAYS |
+                           COLO_FLAG_GUEST_SLEEPS },
 };
 
 const char *colo_msg_name(unsigned type)

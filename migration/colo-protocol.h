@@ -14,7 +14,7 @@
 #define MIGRATION_COLO_PROTOCOL_H
 
 #define COLO_MSG_MAGIC 0x71434f4cU      /* "qCOL" */
-#define COLO_PROTOCOL_VERSION 4
+#define COLO_PROTOCOL_VERSION 5
 
 /* On the wire: be32 magic, be16 type, be16 flags, be64 epoch, be32 length */
 #define COLO_MSG_HEADER 20
@@ -33,6 +33,8 @@
 #define COLO_FLAG_GUEST_RUNS 0x0001
 /* DEVICES: it is stopped, and is to stay so after a failover to S */
 #define COLO_FLAG_GUEST_STAYS 0x0002
+/* DEVICES: it sleeps (ACPI S3), and is to sleep on after a failover to S */
+#define COLO_FLAG_GUEST_SLEEPS 0x0004
 
 typedef enum ColoMsgType {
     /*                     from    payload                                   */

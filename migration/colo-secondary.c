@@ -209,6 +209,15 @@ static bool load_devices(QIOChannelBuffer *devices)
     return ret >= 0;
 }
 
+/* What P says about its guest */
+static ColoFate fate_of(uint16_t flags)
+{
+    return flags & COLO_FLAG_GUEST_RUNS ? COLO_FATE_RUNS :
+           flags & COLO_FLAG_GUEST_STAYS ? COLO_FATE_STAYS :
+           flags & COLO_FLAG_GUEST_SLEEPS ? COLO_FATE_SLEEPS :
+                                            COLO_FATE_STANDS;
+}
+
 /*
  * Loading supposes devices as they are after a reset, and a reset may write to
  * RAM; it comes first, so that the end of the write-back, which was made
@@ -234,7 +243,7 @@ static bool load(Secondary *s, Error **errp)
 
     tell_filters(s);
     colo_takeover_set_guest(COLO_GUEST_WHOLE);
-    colo_takeover_set_stays_stopped(s->flags & COLO_FLAG_GUEST_STAYS);
+    colo_guest_loaded(fate_of(s->flags));
     /* Not if QEMU ends: its devices are about to go */
     if ((s->flags & COLO_FLAG_GUEST_RUNS) && !colo_takeover_is_quitting()) {
         colo_guest_start();

@@ -87,9 +87,24 @@ void colo_seed_start_guest(void)
     colo_guest_start_as(unwatch_guest());
 }
 
+/*
+ * The guest falls asleep just as the end of the migration stops it.  No way leads from
+ * "finish-migrate" to "suspended", so that QEMU would abort, but from "colo".
+ *
+ * The main loop, with the BQL
+ */
+static void falls_asleep(Notifier *notifier, void *data)
+{
+    if (watch && runstate_check(RUN_STATE_FINISH_MIGRATE)) {
+        runstate_set(RUN_STATE_COLO);
+    }
+}
+
 static void __attribute__((constructor)) colo_seed_init(void)
 {
-    static Notifier notifier = { .notify = migration_changed };
+    static Notifier migration = { .notify = migration_changed };
+    static Notifier sleep = { .notify = falls_asleep };
 
-    add_migration_state_change_notifier(&notifier);
+    add_migration_state_change_notifier(&migration);
+    qemu_register_suspend_notifier(&sleep);
 }

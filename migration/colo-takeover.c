@@ -25,9 +25,6 @@
 static ColoTakeoverGuest guest;
 static char *unfit_reason;
 
-/* The guest as loaded stands still, and is to; with the BQL */
-static bool guest_stays_stopped;
-
 /* What both threads touch */
 static struct {
     QemuMutex lock;
@@ -61,7 +58,6 @@ bool colo_takeover_begin(void)
         return false;
     }
     guest = COLO_GUEST_LOADED;
-    guest_stays_stopped = false;
     return true;
 }
 
@@ -85,11 +81,6 @@ void colo_takeover_set_unfit(const char *what, Error **errp)
 ColoTakeoverGuest colo_takeover_get_guest(void)
 {
     return guest;
-}
-
-void colo_takeover_set_stays_stopped(bool stays)
-{
-    guest_stays_stopped = stays;
 }
 
 bool colo_takeover_is_quitting(void)
@@ -192,7 +183,7 @@ static void take_over(void)
     colo_notify_filters_event(COLO_EVENT_FAILOVER, &err);
     report(err);
     colo_epoch_set(0);
-    colo_guest_let_go(!guest_stays_stopped);
+    colo_guest_let_go();
 }
 
 static void refuse(void)

@@ -39,9 +39,6 @@ void colo_takeover_set_guest(ColoTakeoverGuest guest);
  */
 void colo_takeover_set_unfit(const char *what, Error **errp);
 
-/* It stands still as loaded, and is to stay so after a failover.  With the BQL. */
-void colo_takeover_set_stays_stopped(bool stays);
-
 /* Somebody wants it to go on alone, or QEMU ends; then @errp is set.  Any thread. */
 bool colo_takeover_wanted(Error **errp);
 

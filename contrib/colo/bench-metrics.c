@@ -144,6 +144,12 @@ const BenchMetric bench_metrics[] = {
     { "resync.all.stopped", "resync, all changed: guest stopped", "ms",
       BENCH_SCALAR, LOW, "limit.device-state" },
 
+    /* Steps of a computation per second of the world's clock */
+    { "work.idle", "work done, computing only", "M/s",
+      BENCH_SCALAR, HIGH, "limit.work.idle" },
+    /* ... less what its vCPU waited for a CPU that others had */
+    { "work.idle.given", "work done, when there is a CPU", "M/s",
+      BENCH_SCALAR, HIGH, "limit.work.idle.given" },
     { "cost.cpu.p.idle", "CPU seconds per guest second, primary, idle", "s/s",
       BENCH_SCALAR, LOW, "limit.cpu.idle" },
     { "cost.cpu.s.idle", "CPU seconds per guest second, secondary, idle", "s/s",
@@ -245,6 +251,10 @@ const BenchMetric bench_metrics[] = {
       BENCH_SCALAR, LOW, NULL },
     { "limit.cpu.loaded", "CPU seconds per guest second, loaded", "s/s",
       BENCH_SCALAR, LOW, NULL },
+    { "limit.work.idle", "work done, computing only", "M/s",
+      BENCH_SCALAR, HIGH, NULL },
+    { "limit.work.idle.given", "work done, when there is a CPU", "M/s",
+      BENCH_SCALAR, HIGH, NULL },
     /* The saved devices; what is dirtied from one checkpoint to the next */
     { "limit.channel.idle", "size of the device state", "KiB",
       BENCH_SCALAR, LOW, NULL },

@@ -9,6 +9,7 @@
 #include <math.h>
 #include "bench-packet.h"
 #include "bench-run.h"
+#include "bench-stats.h"
 
 /* Of the RAM; the guest allows a half of what the kernel has left. */
 #define LOAD_PART 0.39
@@ -45,6 +46,7 @@ const BenchRunner bench_runners[] = {
     { "cost", "idle", "cost.cpu.?.idle cost.channel.bytes", bench_run_cost },
     { "cost", "loaded", "cost.cpu.?.loaded cost.channel.bytes.loaded "
       "cost.ram.* load.cost", bench_run_cost },
+    { "work", "idle", "work.* limit.work.*", bench_run_work },
     { "failover", NULL, "failover.*", bench_run_failover, .needs_pair = true,
       .why_alone = "a guest alone dies with its host", .spoils = true },
     RESYNC("1m"), RESYNC("100m"), RESYNC("all"),

@@ -84,6 +84,8 @@ bool bench_run_net(BenchRun *run, Error **errp);
 bool bench_run_disk(BenchRun *run, Error **errp);
 /* bench-run-cost.c */
 bool bench_run_cost(BenchRun *run, Error **errp);
+/* bench-run-work.c */
+bool bench_run_work(BenchRun *run, Error **errp);
 /* bench-run-death.c */
 bool bench_run_failover(BenchRun *run, Error **errp);
 bool bench_run_resync(BenchRun *run, Error **errp);

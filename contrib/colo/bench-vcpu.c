@@ -22,18 +22,26 @@ struct BenchVcpus {
     GArray *threads;        /* of Thread */
 };
 
+/* False where it has ended */
+static bool get_waited_ns(const Thread *t, uint64_t *waited)
+{
+    char text[128];
+    ssize_t len = pread(t->schedstat, text, sizeof(text) - 1, 0);
+
+    if (len <= 0) {
+        return false;
+    }
+    text[len] = 0;
+    return sscanf(text, "%*u %" SCNu64, waited) == 1;
+}
+
 /* The last exact figure where a read fails: the thread has ended. */
 static int64_t awake_ns(const Thread *t)
 {
     uint64_t ran = 0, waited = 0;
-    char text[128];
-    ssize_t len = pread(t->schedstat, text, sizeof(text) - 1, 0);
 
-    if (len <= 0 || read(t->clock, &ran, sizeof(ran)) != sizeof(ran)) {
-        return t->marked_ns;
-    }
-    text[len] = 0;
-    if (sscanf(text, "%*u %" SCNu64, &waited) != 1) {
+    if (!get_waited_ns(t, &waited) ||
+        read(t->clock, &ran, sizeof(ran)) != sizeof(ran)) {
         return t->marked_ns;
     }
     return ran + waited;
@@ -119,6 +127,20 @@ int64_t bench_vcpus_awake_us(BenchVcpus *v)
         const Thread *t = &g_array_index(v->threads, Thread, i);
 
         most = MAX(most, awake_ns(t) - t->marked_ns);
+    }
+    return most / 1000;
+}
+
+int64_t bench_vcpus_waited_us(BenchVcpus *v)
+{
+    uint64_t most = 0;
+
+    for (guint i = 0; i < v->threads->len; i++) {
+        uint64_t waited = 0;
+
+        if (get_waited_ns(&g_array_index(v->threads, Thread, i), &waited)) {
+            most = MAX(most, waited);
+        }
     }
     return most / 1000;
 }

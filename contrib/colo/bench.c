@@ -78,7 +78,7 @@ static bool bench_parse(Bench *b, int argc, char **argv)
         { "initrd", 0, 0, G_OPTION_ARG_FILENAME, &c->initrd,
           "The guest's initial RAM disk, with guestd inside", "FILE" },
         { "metrics", 0, 0, G_OPTION_ARG_STRING, &p->metrics,
-          "Some of pause, hold, net, disk, cost, failover, resync, packet, "
+          "Some of pause, hold, net, disk, cost, work, failover, resync, packet, "
           "limits, or parts such as pause.idle (all)", "LIST" },
         { "rounds", 0, 0, G_OPTION_ARG_INT, &b->rounds,
           "How often the builds take their turns (5)", "N" },

@@ -187,7 +187,7 @@ static ColoPair *at_the_end(ColoProxy **proxy)
 }
 
 /* Then it is too late, and the primary goes on alone as @status. */
-static void end_alone(ColoPair *pair, ColoProxy *proxy, const char *status)
+static void become_alone(ColoPair *pair, const char *status)
 {
     colo_side_ok(pair->p, "{'exec-oob': 'yank', 'arguments': {'instances': "
                  "[{'type': 'migration'}]}}");
@@ -198,6 +198,11 @@ static void end_alone(ColoPair *pair, ColoProxy *proxy, const char *status)
     colo_side_ok(pair->p, "{'execute': 'x-colo-lost-heartbeat'}");
     colo_side_until(pair->p, "query-colo-status", "mode", "none");
     expect_status(pair->p, status);
+}
+
+static void end_alone(ColoPair *pair, ColoProxy *proxy, const char *status)
+{
+    become_alone(pair, status);
     colo_side_ok(pair->p, "{'execute': 'cont'}");
     colo_guest_check(pair->p, pair->scratch);
     colo_proxy_free(proxy);
@@ -211,6 +216,22 @@ static void test_stopped_at_end(void)
 
     colo_side_ok(pair->p, "{'execute': 'stop'}");
     end_alone(pair, proxy, "paused");
+}
+
+/* What it had asked for as it still ran */
+static void test_asleep_at_end(void)
+{
+    ColoProxy *proxy;
+    ColoPair *pair = at_the_end(&proxy);
+
+    colo_guest_sleep(pair->p);
+    colo_side_until(pair->p, "query-status", "status", "suspended");
+    become_alone(pair, "suspended");
+    colo_side_ok(pair->p, "{'execute': 'system_wakeup'}");
+    colo_side_await(pair->p, "WAKEUP", 1, COLO_WAIT_MS);
+    expect_status(pair->p, "running");
+    colo_proxy_free(proxy);
+    colo_pair_free(pair);
 }
 
 static void test_stopped_and_started(void)
@@ -360,6 +381,7 @@ static const ColoTestCase cases[] = {
     { "stopped/meanwhile", test_stopped_meanwhile },
     { "stopped/at-end", test_stopped_at_end },
     { "stopped/and-started", test_stopped_and_started },
+    { "asleep-at-end", test_asleep_at_end },
     { "lost/copying", test_lost },
     { "lost/stopped", test_lost_stopped },
     { "lost/at-end", test_lost_at_end },

@@ -239,6 +239,11 @@ void colo_side_write(ColoSide *s, uint64_t address, const void *bytes,
     qtest_memwrite(s->qts, address, bytes, size);
 }
 
+uint32_t colo_side_read_u32(ColoSide *s, uint64_t address)
+{
+    return qtest_readl(s->qts, address);
+}
+
 void colo_side_hmp(ColoSide *s, const char *fmt, ...)
 {
     g_autofree char *line = NULL;

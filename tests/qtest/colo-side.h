@@ -102,6 +102,9 @@ QDict *colo_side_get(ColoSide *s, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 void colo_side_write(ColoSide *s, uint64_t address, const void *bytes,
                      size_t size);
 
+/* A little-endian word of it, or of a device there */
+uint32_t colo_side_read_u32(ColoSide *s, uint64_t address);
+
 /* How many events @name have been read so far; reads nothing itself. */
 unsigned colo_side_count(ColoSide *s, const char *name);
 

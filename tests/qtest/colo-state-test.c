@@ -12,7 +12,7 @@
 #include "libqtest.h"
 #include "qapi/qmp/qlist.h"
 #include "colo-guest.h"
-#include "colo-pair.h"
+#include "colo-query.h"
 
 /* The command must fail, with a text that has @part in it. */
 static void G_GNUC_PRINTF(3, 4)
@@ -32,43 +32,6 @@ expect_error(ColoSide *side, const char *part, const char *fmt, ...)
     qobject_unref(answer);
 }
 
-static bool side_runs(ColoSide *side)
-{
-    g_autofree char *status = colo_side_ask(side, "status",
-                                            "{'execute': 'query-status'}");
-
-    return g_str_equal(status, "running");
-}
-
-static int64_t epoch_of(ColoSide *side)
-{
-    QDict *info = colo_side_get(side, "{'execute': 'query-colo'}");
-    int64_t epoch = qdict_get_int(info, "epoch");
-
-    qobject_unref(info);
-    return epoch;
-}
-
-static void await_epoch(ColoSide *side, int64_t epoch)
-{
-    int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
-
-    while (epoch_of(side) < epoch) {
-        if (g_get_monotonic_time() > end) {
-            colo_fail("no checkpoint was made");
-        }
-        g_usleep(10 * 1000);
-    }
-}
-
-static void checkpoint_now(ColoPair *pair)
-{
-    int64_t before = epoch_of(pair->p);
-
-    colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
-    await_epoch(pair->p, before + 1);
-}
-
 /* A user's stop stays, over checkpoints and failover, until a user's cont. */
 static void test_stop_stays(void)
 {
@@ -79,8 +42,8 @@ static void test_stop_stays(void)
     colo_side_until(pair->p, "query-status", "status", "paused");
     /* The secondary's guest follows */
     colo_side_until(pair->s, "query-status", "status", "colo");
-    checkpoint_now(pair);
-    checkpoint_now(pair);
+    colo_query_checkpoint(pair);
+    colo_query_checkpoint(pair);
     status = colo_side_ask(pair->p, "status", "{'execute': 'query-status'}");
     g_assert_cmpstr(status, ==, "paused");
 
@@ -127,10 +90,10 @@ static void test_stop_survives(void)
     ColoPair *pair = colo_pair_start(COLO_NO_DISK, COLO_NO_TIMER);
     g_autofree char *status = NULL;
 
-    checkpoint_now(pair);
+    colo_query_checkpoint(pair);
     colo_side_ok(pair->p, "{'execute': 'stop'}");
     colo_side_until(pair->s, "query-status", "status", "colo");
-    checkpoint_now(pair);
+    colo_query_checkpoint(pair);
     /* Its guest follows the primary's, not this */
     colo_side_ok(pair->s, "{'execute': 'cont'}");
     status = colo_side_ask(pair->s, "status", "{'execute': 'query-status'}");
@@ -161,13 +124,13 @@ static void test_stop_storm(void)
 /* After a long pause the guest runs as long before the next one. */
 static void make_long_pause(ColoPair *pair, int ms)
 {
-    int64_t epoch = epoch_of(pair->p);
+    int64_t epoch = colo_query_epoch(pair->p);
 
     colo_side_freeze(pair->s, true);
     colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
     g_usleep(ms * 1000);
     colo_side_freeze(pair->s, false);
-    await_epoch(pair->s, epoch + 1);
+    colo_query_await_epoch(pair->s, epoch + 1);
 }
 
 /*
@@ -180,16 +143,16 @@ static void test_stop_meets_p(void)
     int64_t epoch;
 
     make_long_pause(pair, 1000);
-    epoch = epoch_of(pair->s);
+    epoch = colo_query_epoch(pair->s);
     colo_side_freeze_vcpu(pair->p);
     colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
     g_assert_null(colo_side_try(pair->p, 3000, "{'execute': 'stop'}"));
     /* Nobody stands still for a checkpoint that can't begin yet */
     colo_side_until(pair->s, "query-status", "status", "running");
-    g_assert_cmpint(epoch_of(pair->s), ==, epoch);
+    g_assert_cmpint(colo_query_epoch(pair->s), ==, epoch);
     colo_side_thaw_vcpu(pair->p);
     colo_side_until(pair->p, "query-status", "status", "paused");
-    await_epoch(pair->s, epoch + 1);
+    colo_query_await_epoch(pair->s, epoch + 1);
     take_over(pair, "paused");
     go_on(pair);
 }
@@ -202,9 +165,9 @@ static void test_stop_meets_s(void)
     g_assert_null(colo_side_try(pair->s, 1000, "{'execute': 'stop'}"));
     colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
     g_usleep(2000 * 1000);
-    g_assert_cmpint(epoch_of(pair->p), ==, 0);
+    g_assert_cmpint(colo_query_epoch(pair->p), ==, 0);
     colo_side_thaw_vcpu(pair->s);
-    await_epoch(pair->s, 1);
+    colo_query_await_epoch(pair->s, 1);
     colo_side_until(pair->s, "query-status", "status", "running");
     take_over(pair, "running");
     go_on(pair);
@@ -221,13 +184,13 @@ static void test_panic(void)
 
     colo_guest_panic(pair->s);
     colo_side_until(pair->s, "query-status", "status", "guest-panicked");
-    checkpoint_now(pair);
+    colo_query_checkpoint(pair);
     colo_side_until(pair->s, "query-status", "status", "running");
 
     colo_guest_panic(pair->p);
     colo_side_until(pair->p, "query-status", "status", "guest-panicked");
     colo_side_until(pair->s, "query-status", "status", "colo");
-    checkpoint_now(pair);
+    colo_query_checkpoint(pair);
     colo_side_until(pair->p, "query-status", "status", "guest-panicked");
     colo_side_ok(pair->p, "{'execute': 'cont'}");
     colo_side_until(pair->s, "query-status", "status", "running");
@@ -281,7 +244,7 @@ static void test_watchdog(void)
     colo_guest_watchdog(pair->p);
     colo_side_until(pair->p, "query-status", "status", "watchdog");
     colo_side_until(pair->s, "query-status", "status", "colo");
-    checkpoint_now(pair);
+    colo_query_checkpoint(pair);
     take_over(pair, "paused");
     go_on(pair);
 }
@@ -305,35 +268,8 @@ static void test_shutdown(void)
     colo_guest_power_off(pair->p);
     colo_side_until(pair->p, "query-status", "status", "shutdown");
     colo_side_until(pair->s, "query-status", "status", "colo");
-    checkpoint_now(pair);
+    colo_query_checkpoint(pair);
     take_over(pair, "paused");
-    colo_pair_free(pair);
-}
-
-/* ACPI S3, and awake again; each time the guest is reset. */
-static void test_sleep(void)
-{
-    ColoPair *pair = start_with("pc", 5);
-
-    for (int i = 0; i < 20; i++) {
-        colo_guest_sleep(pair->p);
-        colo_side_until(pair->p, "query-status", "status", "suspended");
-        colo_side_ok(pair->p, "{'execute': 'stop'}");
-        colo_side_ok(pair->p, "{'execute': 'cont'}");
-        colo_guest_sleep(pair->s);
-        colo_side_until(pair->p, "query-status", "status", "suspended");
-        do {
-            QDict *answer = colo_side_try(pair->p, COLO_ANSWER_MS,
-                                          "{'execute': 'system_wakeup'}");
-
-            /* An error during a checkpoint */
-            g_assert_nonnull(answer);
-            qobject_unref(answer);
-            g_usleep(1000);
-        } while (!side_runs(pair->p));
-    }
-    colo_pair_checkpoints(pair, 3);
-    take_over(pair, "running");
     colo_pair_free(pair);
 }
 
@@ -345,11 +281,11 @@ static void test_io_error(void)
 {
     ColoPair *pair = start_with("pc " COLO_GUEST_FULL_DISK, COLO_NO_TIMER);
 
-    checkpoint_now(pair);
+    colo_query_checkpoint(pair);
     colo_guest_write_full_disk(pair->p);
     colo_side_until(pair->p, "query-status", "status", "io-error");
     colo_side_until(pair->s, "query-status", "status", "colo");
-    checkpoint_now(pair);
+    colo_query_checkpoint(pair);
     colo_side_until(pair->p, "query-status", "status", "io-error");
     /* The survivor's disk may be well: it runs.  This one is full as well. */
     take_over(pair, "io-error");
@@ -364,10 +300,10 @@ static void test_io_error_over(void)
     colo_guest_write_full_disk(pair->p);
     colo_side_until(pair->p, "query-status", "status", "io-error");
     colo_side_until(pair->s, "query-status", "status", "colo");
-    checkpoint_now(pair);
+    colo_query_checkpoint(pair);
     colo_side_ok(pair->p, "{'execute': 'cont'}");
     colo_side_until(pair->p, "query-status", "status", "running");
-    checkpoint_now(pair);
+    colo_query_checkpoint(pair);
     take_over(pair, "running");
     /* So nothing has been written to this disk, which is full once, too */
     colo_guest_write_full_disk(pair->p);
@@ -410,9 +346,9 @@ static void test_refused_commands(void)
     }
     expect_error(pair->s, "not a primary",
                  "{'execute': 'x-colo-checkpoint-now'}");
-    checkpoint_now(pair);
+    colo_query_checkpoint(pair);
     colo_side_ok(pair->p, "{'execute': 'migrate_cancel'}");
-    checkpoint_now(pair);
+    colo_query_checkpoint(pair);
     colo_pair_fail_over_to_secondary(pair);
     colo_pair_free(pair);
 }
@@ -454,34 +390,6 @@ static void test_change_capabilities_s(void)
     test_change_capabilities(false);
 }
 
-static QDict *phase_of(QDict *info, const char *name)
-{
-    QListEntry *entry;
-
-    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "phases"), entry) {
-        QDict *phase = qobject_to(QDict, qlist_entry_obj(entry));
-
-        if (g_str_equal(qdict_get_str(phase, "phase"), name)) {
-            return phase;
-        }
-    }
-    colo_fail("query-colo has no phase %s", name);
-}
-
-static int64_t triggers_of(QDict *info, const char *cause)
-{
-    QListEntry *entry;
-
-    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "triggers"), entry) {
-        QDict *trigger = qobject_to(QDict, qlist_entry_obj(entry));
-
-        if (g_str_equal(qdict_get_str(trigger, "cause"), cause)) {
-            return qdict_get_int(trigger, "count");
-        }
-    }
-    colo_fail("query-colo has no trigger %s", cause);
-}
-
 /* How far the only job has come, and that it is there */
 static int64_t job_offset(ColoSide *side)
 {
@@ -516,12 +424,12 @@ static void run_job(const char *command)
     }
     colo_side_ok(pair->p, "{'execute': %s, 'arguments': {'job-id': 'job', "
                  "'device': 'from', 'target': 'to', 'sync': 'full'}}", command);
-    epoch = epoch_of(pair->p);
+    epoch = colo_query_epoch(pair->p);
     offset = job_offset(pair->p);
-    await_epoch(pair->p, epoch + 20);
+    colo_query_await_epoch(pair->p, epoch + 20);
     g_assert_cmpint(job_offset(pair->p), >, offset);
     info = colo_side_get(pair->p, "{'execute': 'query-colo'}");
-    g_assert_cmpint(qdict_get_int(phase_of(info, "pause"), "max"), <,
+    g_assert_cmpint(qdict_get_int(colo_query_phase(info, "pause"), "max"), <,
                     1000000000);
     qobject_unref(info);
     colo_side_until(pair->p, "query-colo", "state", "protected");
@@ -569,7 +477,7 @@ static void test_savevm(void)
         }
         qobject_unref(answer);
     }
-    checkpoint_now(pair);
+    colo_query_checkpoint(pair);
     colo_pair_fail_over_to_secondary(pair);
     colo_pair_free(pair);
 }
@@ -598,10 +506,10 @@ static void test_capabilities(void)
                  "{'capability': 'x-colo', 'state': true},"
                  "{'capability': 'return-path', 'state': true}]}}");
     colo_pair_replicate(pair);
-    checkpoint_now(pair);
+    colo_query_checkpoint(pair);
     colo_pair_fail_over_to_secondary(pair);
     colo_pair_rejoin(pair);
-    checkpoint_now(pair);
+    colo_query_checkpoint(pair);
     colo_pair_fail_over_to_primary(pair);
     colo_pair_free(pair);
 }
@@ -636,7 +544,7 @@ static void test_discard_p(void)
     /* A former secondary is a primary as any other */
     colo_pair_fail_over_to_secondary(pair);
     colo_pair_rejoin(pair);
-    checkpoint_now(pair);
+    colo_query_checkpoint(pair);
     colo_pair_fail_over_to_primary(pair);
     plug_virtio_mem(pair->p);
     expect_error(pair->p, "discards RAM", "{'execute': 'migrate', "
@@ -653,7 +561,7 @@ static void test_query(void)
     int64_t pauses;
 
     for (int i = 0; i < 3; i++) {
-        checkpoint_now(pair);
+        colo_query_checkpoint(pair);
     }
     answer = colo_side_try(pair->p, COLO_ANSWER_MS,
                            "{'execute': 'query-colo'}");
@@ -666,10 +574,10 @@ static void test_query(void)
         g_assert_cmpint(qdict_get_int(phase, "p50"), <=,
                         qdict_get_int(phase, "max"));
     }
-    pauses = qdict_get_int(phase_of(info, "pause"), "count");
+    pauses = qdict_get_int(colo_query_phase(info, "pause"), "count");
     g_assert_cmpint(pauses, ==, 3);
-    g_assert_cmpint(triggers_of(info, "request"), ==, 3);
-    g_assert_cmpint(triggers_of(info, "guest"), ==, 0);
+    g_assert_cmpint(colo_query_triggers(info, "request"), ==, 3);
+    g_assert_cmpint(colo_query_triggers(info, "guest"), ==, 0);
     info = qdict_get_qdict(info, "memory");
     /* The guest writes to more pages than this between any two */
     g_assert_cmpint(qdict_get_int(info, "pages-pause"), >, 3);
@@ -679,11 +587,11 @@ static void test_query(void)
     colo_side_until(pair->s, "query-colo", "state", "protected");
     /* A stop is told at once, and so is a start */
     colo_side_ok(pair->p, "{'execute': 'stop'}");
-    await_epoch(pair->p, 4);
+    colo_query_await_epoch(pair->p, 4);
     colo_side_ok(pair->p, "{'execute': 'cont'}");
-    await_epoch(pair->p, 5);
+    colo_query_await_epoch(pair->p, 5);
     info = colo_side_get(pair->p, "{'execute': 'query-colo'}");
-    g_assert_cmpint(triggers_of(info, "guest"), ==, 2);
+    g_assert_cmpint(colo_query_triggers(info, "guest"), ==, 2);
     qobject_unref(info);
     colo_pair_fail_over_to_primary(pair);
     colo_side_until(pair->p, "query-colo", "state", "none");
@@ -700,7 +608,6 @@ static const ColoTestCase cases[] = {
     { "panic-storm", test_panic_storm },
     { "watchdog", test_watchdog },
     { "shutdown", test_shutdown },
-    { "sleep", test_sleep },
     { "io-error", test_io_error },
     { "io-error-over", test_io_error_over },
     { "savevm", test_savevm },

@@ -172,7 +172,7 @@ static void test_header(void)
         { COLO_MSG_MAGIC, COLO_MSG_DEVICES, 0, 0, "DEVICES" },
         { COLO_MSG_MAGIC, COLO_MSG_DEVICES, 1, COLO_DEVICES_MAX, NULL },
         { COLO_MSG_MAGIC, COLO_MSG_DEVICES, 2, 1, NULL },
-        { COLO_MSG_MAGIC, COLO_MSG_DEVICES, 4, 1, "unknown flags 0x4" },
+        { COLO_MSG_MAGIC, COLO_MSG_DEVICES, 8, 1, "unknown flags 0x8" },
         { COLO_MSG_MAGIC, COLO_MSG_DEVICES, 0, COLO_DEVICES_MAX + 1,
           "DEVICES" },
     };

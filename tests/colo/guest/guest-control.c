@@ -58,6 +58,27 @@ static const char *cmd_load(Conn *conn, const char *const *arg)
     return error;
 }
 
+static const char *cmd_work(Conn *conn, const char *const *arg)
+{
+    uint64_t on;
+    const char *error;
+
+    if (!parse_number(arg[0], 0, 1, &on)) {
+        return bad_argument;
+    }
+    error = work_start(on);
+    if (!error) {
+        conn_printf(conn, "ok\n");
+    }
+    return error;
+}
+
+static const char *cmd_work_stat(Conn *conn, const char *const *arg)
+{
+    conn_printf(conn, "ok rounds %" PRIu64 "\n", work_rounds());
+    return NULL;
+}
+
 /* Is there such a part of the disk? */
 static const char *check_disk(uint64_t start_kib, uint64_t span_kib)
 {
@@ -251,6 +272,8 @@ static const char *cmd_panic(Conn *conn, const char *const *arg)
 static const Command commands[] = {
     { "ping", "", 0, cmd_ping },
     { "load", " MIB_PER_S MIB", 2, cmd_load },
+    { "work", " ON", 1, cmd_work },
+    { "work-stat", "", 0, cmd_work_stat },
     { "disk-write", " OFFSET_KIB LENGTH_KIB SEED", 3, cmd_disk_write },
     { "disk-sum", " OFFSET_KIB LENGTH_KIB", 2, cmd_disk_sum },
     { "disk-load", " KIB_PER_S SPAN_KIB START_KIB", 3, cmd_disk_load },

@@ -33,6 +33,9 @@
 /* Seed of the bytes that the guest sends for the command "connect" */
 #define GUEST_CONNECT_SEED   1ULL
 
+/* Of a computation: some microseconds */
+#define GUEST_WORK_STEPS     1000
+
 /* A block of the background disk load */
 #define GUEST_BLOCK_SIZE     4096
 #define GUEST_BLOCK_KIB      (GUEST_BLOCK_SIZE / 1024)

@@ -139,6 +139,13 @@ void thread_pace(int64_t *due, int64_t period_ns);
 const char *load_start(uint64_t mib_per_s, uint64_t mib);
 uint64_t load_pages(void);
 
+/* CPU load (guest-work.c); main thread */
+
+/* Returns NULL, or what is wrong. */
+const char *work_start(bool on);
+/* What it has done */
+uint64_t work_rounds(void);
+
 /* Disk (guest-disk.c, guest-disk-load.c) */
 
 /* Without a disk, if @path is NULL.  Main thread, once. */

@@ -1,0 +1,280 @@
+/*
+ * COLO's checkpoints that somebody is in need of: storms, and full queues
+ *
+ * Two QEMUs without an operating system.  The primary's comparison gets its frames
+ * from this program, which is both guests' network; the disk's writes come from a
+ * monitor.  The timer makes no checkpoint.
+ *
+ * Copyright (c) 2026 the qemu-colo developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include <poll.h>
+#include "libqtest.h"
+#include "qapi/error.h"
+#include "qemu/bswap.h"
+#include "qemu/sockets.h"
+#include "colo-guest.h"
+#include "colo-query.h"
+
+#define NS_PER_MS ((int64_t)1000 * 1000)
+/* What a guest always gets between two checkpoints: migration/colo-trigger.h */
+#define SPACING_NS (1 * NS_PER_MS)
+
+#define FRAME_LEN 60
+#define FLOW_MAX 64             /* frames of a flow that may wait */
+
+/* Of an epoch, to the disk; block/replication-primary.c has the same */
+#define EPOCH_MIB 128
+#define WRITE_MIB 4
+
+/* What P's guest would send, what S's would, and what leaves */
+typedef struct Wire {
+    ColoPair *pair;
+    int primary, secondary, out;
+} Wire;
+
+static int add_socket(ColoPair *pair, const char *id)
+{
+    g_autofree char *path = g_build_filename(pair->dir, id, NULL);
+    int fd;
+
+    colo_side_ok(pair->p, "{'execute': 'chardev-add', 'arguments': {'id': %s, "
+                 "'backend': {'type': 'socket', 'data': {'addr': {'type': "
+                 "'unix', 'data': {'path': %s}}, 'server': true, 'wait': false}"
+                 "}}}", id, path);
+    fd = unix_connect(path, &error_abort);
+    g_assert_cmpint(fd, >=, 0);
+    return fd;
+}
+
+static Wire *wire_new(void)
+{
+    Wire *w = g_new0(Wire, 1);
+
+    w->pair = colo_pair_new("pc", COLO_NO_DISK, COLO_NO_TIMER);
+    w->primary = add_socket(w->pair, "pri");
+    w->secondary = add_socket(w->pair, "sec");
+    w->out = add_socket(w->pair, "out");
+    /* Nothing is to wait so long for its like, however slow the machine */
+    colo_side_ok(w->pair->p, "{'execute': 'object-add', 'arguments': {"
+                 "'qom-type': 'colo-compare', 'id': 'comp0', 'primary_in': "
+                 "'pri', 'secondary_in': 'sec', 'outdev': 'out', 'iothread': "
+                 "'io0', 'compare_timeout': 600000, 'max_queue_size': %d}}",
+                 FLOW_MAX);
+    colo_pair_add_secondary(w->pair, "");
+    colo_pair_replicate(w->pair);
+    return w;
+}
+
+/* The secondary takes over, and its guest is whole. */
+static void wire_end(Wire *w)
+{
+    colo_pair_fail_over_to_secondary(w->pair);
+    close(w->primary);
+    close(w->secondary);
+    close(w->out);
+    colo_pair_free(w->pair);
+    g_free(w);
+}
+
+/* A frame of an EtherType of nobody's; its text is @content, over and over */
+static void send_frame(int fd, uint8_t content)
+{
+    uint8_t frame[4 + FRAME_LEN] = {
+        0, 0, 0, FRAME_LEN, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 1, 0x88, 0xb5,
+    };
+
+    memset(frame + 18, content, sizeof(frame) - 18);
+    g_assert_cmpint(qemu_write_full(fd, frame, sizeof(frame)), ==, sizeof(frame));
+}
+
+/* The next that leaves is this one. */
+static void expect_frame(Wire *w, uint8_t content)
+{
+    uint8_t frame[4 + FRAME_LEN];
+    size_t got = 0;
+
+    while (got < sizeof(frame)) {
+        struct pollfd p = { .fd = w->out, .events = POLLIN };
+        ssize_t n;
+
+        if (poll(&p, 1, COLO_WAIT_MS) != 1) {
+            colo_fail("frame %u of the primary does not leave", content);
+        }
+        n = read(w->out, frame + got, sizeof(frame) - got);
+        if (n <= 0) {
+            colo_fail("the comparison has closed its output");
+        }
+        got += n;
+    }
+    g_assert_cmpuint(frame[18], ==, content);
+    g_assert_cmpuint(frame[sizeof(frame) - 1], ==, content);
+}
+
+/* Each guest sends something else. */
+static void differ(Wire *w, uint8_t content)
+{
+    send_frame(w->primary, content);
+    send_frame(w->secondary, ~content);
+}
+
+/* All pauses, and the longest, when there have been @count */
+static void get_pauses(ColoSide *side, unsigned count, int64_t *sum_ns,
+                       int64_t *max_ns)
+{
+    int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL, counted;
+
+    do {
+        QDict *info = colo_side_get(side, "{'execute': 'query-colo'}");
+        QDict *pause = colo_query_phase(info, "pause");
+
+        counted = qdict_get_int(pause, "count");
+        *sum_ns = qdict_get_int(pause, "mean") * counted;
+        *max_ns = qdict_get_int(pause, "max");
+        qobject_unref(info);
+        if (g_get_monotonic_time() > end) {
+            colo_fail("%" PRId64 " pauses, not %u", counted, count);
+        }
+    } while (counted != count);
+}
+
+/*
+ * All checkpoints since @start were these @rounds.  The guest has its share: after
+ * each pause but the last it runs for as long, and for the least spacing.
+ */
+static void expect_share(ColoSide *side, unsigned rounds, int64_t start)
+{
+    int64_t pause_ns, last_ns, ns, run_ns;
+
+    get_pauses(side, rounds, &pause_ns, &last_ns);
+    ns = (g_get_monotonic_time() - start) * 1000;
+    run_ns = ns - pause_ns;
+    g_test_message("%u checkpoints in %" PRId64 " ms, the guest stood still for "
+                   "%" PRId64 " of them", rounds, ns / NS_PER_MS,
+                   pause_ns / NS_PER_MS);
+    if (run_ns < pause_ns - last_ns || run_ns < (rounds - 1) * SPACING_NS) {
+        colo_fail("the guest ran for %" PRId64 " us, and stood still for %" PRId64
+                  " us, in %u checkpoints", run_ns / 1000, pause_ns / 1000,
+                  rounds);
+    }
+}
+
+static void expect_only(ColoSide *side, const char *cause, int64_t count)
+{
+    static const char *const causes[] = {
+        "timer", "mismatch", "queue", "request", "guest",
+    };
+
+    for (int i = 0; i < ARRAY_SIZE(causes); i++) {
+        g_assert_cmpint(colo_query_count(side, causes[i]), ==,
+                        g_str_equal(causes[i], cause) ? count : 0);
+    }
+}
+
+/*
+ * Two guests that never agree: each frame needs a checkpoint of its own, and the
+ * next one is there before that has ended.
+ */
+static void test_storm(void)
+{
+    const unsigned rounds = 200;
+    Wire *w = wire_new();
+    int64_t start = g_get_monotonic_time();
+
+    for (unsigned i = 0; i < rounds; i++) {
+        differ(w, i);
+        expect_frame(w, i);
+    }
+    expect_share(w->pair->p, rounds, start);
+    expect_only(w->pair->p, "mismatch", rounds);
+    wire_end(w);
+}
+
+/* The same where each pause is long, because the secondary stands still. */
+static void test_storm_slow(void)
+{
+    const int pause_ms = 300;
+    const unsigned rounds = 5;
+    Wire *w = wire_new();
+    int64_t start = g_get_monotonic_time(), sum, max;
+
+    for (unsigned i = 0; i < rounds; i++) {
+        unsigned stops = colo_side_count(w->pair->p, "STOP");
+
+        colo_side_freeze(w->pair->s, true);
+        differ(w, i);
+        colo_side_await(w->pair->p, "STOP", stops + 1, COLO_WAIT_MS);
+        g_usleep(pause_ms * 1000);
+        colo_side_freeze(w->pair->s, false);
+        expect_frame(w, i);
+        /* It has told P that its guest runs: the next one may begin. */
+        colo_query_await_epoch(w->pair->s, i + 1);
+    }
+    expect_share(w->pair->p, rounds, start);
+    get_pauses(w->pair->p, rounds, &sum, &max);
+    g_assert_cmpint(sum, >=, rounds * pause_ms * NS_PER_MS);
+    expect_only(w->pair->p, "mismatch", rounds);
+    wire_end(w);
+}
+
+/* More frames than a flow's queue holds, and none of the secondary's */
+static void test_queue(void)
+{
+    const unsigned count = FLOW_MAX + 16;
+    Wire *w = wire_new();
+
+    for (unsigned i = 0; i < count; i++) {
+        send_frame(w->primary, i);
+    }
+    colo_query_await_count(w->pair->p, "queue", 1);
+    /* Those that came after its end are not too many: they wait. */
+    colo_pair_request_checkpoint(w->pair);
+    for (unsigned i = 0; i < count; i++) {
+        expect_frame(w, i);
+    }
+    g_assert_cmpint(colo_query_count(w->pair->p, "queue"), ==, 1);
+    g_assert_cmpint(colo_query_count(w->pair->p, "mismatch"), ==, 0);
+    wire_end(w);
+}
+
+static void write_disk(ColoPair *pair, unsigned mib, uint8_t pattern)
+{
+    for (unsigned i = 0; i < mib / WRITE_MIB; i++) {
+        colo_side_hmp(pair->p, "qemu-io colo-disk0 \"write -q -P %u 0 %uM\"",
+                      pattern, WRITE_MIB);
+    }
+}
+
+/* An epoch's writes to the disk: what the secondary has to merge has a limit. */
+static void test_epoch_bytes(void)
+{
+    ColoPair *pair = colo_pair_start(COLO_DISK, COLO_NO_TIMER);
+
+    for (int64_t epoch = 0; epoch < 2; epoch++) {
+        write_disk(pair, EPOCH_MIB / 2, 1);
+        g_assert_cmpint(colo_query_epoch(pair->p), ==, epoch);
+        write_disk(pair, EPOCH_MIB / 2, 2 + epoch);
+        colo_query_await_count(pair->p, "queue", epoch + 1);
+        colo_query_await_epoch(pair->s, epoch + 1);
+    }
+    expect_only(pair->p, "queue", 2);
+    colo_pair_fail_over_to_secondary(pair);
+    colo_pair_expect(pair, 3, 0);
+    colo_pair_free(pair);
+}
+
+static const ColoTestCase cases[] = {
+    { "storm", test_storm },
+    { "storm-slow", test_storm_slow },
+    { "queue", test_queue },
+    { "epoch-bytes", test_epoch_bytes },
+};
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    colo_add_cases("colo-trigger", cases, ARRAY_SIZE(cases));
+    return g_test_run();
+}
