@@ -105,7 +105,7 @@ static void defer(BDRVReplicationState *s)
     }
     /* Some may have waited for one of these, or for one under way */
     repl_send_now(s);
-    repl_send_wake(p);
+    repl_room_wake(s);
 }
 
 void repl_flush_resume(BDRVReplicationState *s)
@@ -126,7 +126,7 @@ static void resume(BDRVReplicationState *s)
 {
     repl_queue_resume(&s->primary->queue);
     repl_flush_resume(s);
-    repl_send_wake(s->primary);
+    repl_room_wake(s);
 }
 
 void repl_primary_defer(BDRVReplicationState *s, bool deferring)
