@@ -11,7 +11,9 @@
  *
  * Before replication starts none is sent at all: the disk is no replica yet, and the
  * drained sections of the start would wait for the platter.  All become one that
- * is owed from the start on.
+ * is owed when both sides have started.  It is no more than any other, whatever was
+ * written before: until then the secondary flushes its disk by itself
+ * (replication-pace.c).
  *
  * A commit needs the writes, for what outlives a lost primary is the secondary's
  * process; it does not need the flushes, and a platter takes its time.  So for a
