@@ -160,6 +160,24 @@ static void test_defer_end(const void *opaque)
     bdrv_unref(remote);
 }
 
+/* What is owed when replication starts isn't sent before the secondary has started */
+static void test_defer_start(void)
+{
+    BlockBackend *blk = prim_open_idle(PRIM_TIMEOUT_MS);
+    const FaultLog *log = fault_log("remote");
+
+    g_assert_cmpint(prim_write(blk, 0, 4096, 0xe8, 0), ==, -EIO);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    replication_defer_flushes_all(true);
+    replication_start_all(REPLICATION_MODE_PRIMARY, &error_abort);
+    replication_get_error_all(&error_abort);
+    g_assert_cmpstr(log->order, ==, "w");
+    replication_defer_flushes_all(false);
+    replication_get_error_all(&error_abort);
+    g_assert_cmpstr(log->order, ==, "wf");
+    blk_unref(blk);
+}
+
 static unsigned asked;
 
 static void ask(void)
@@ -430,6 +448,7 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/disk/primary/background/drain",
                     test_background_drain);
     g_test_add_func("/colo/disk/primary/defer/commit", test_defer);
+    g_test_add_func("/colo/disk/primary/defer/start", test_defer_start);
     g_test_add_data_func("/colo/disk/primary/defer/closed",
                          GINT_TO_POINTER(false), test_defer_end);
     g_test_add_data_func("/colo/disk/primary/defer/stopped",
