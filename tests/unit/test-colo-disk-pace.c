@@ -39,7 +39,7 @@ static void await_flushes(unsigned n)
     }
 }
 
-static void expect_no_more_for_a_while(unsigned n)
+static void expect_quiet(unsigned n)
 {
     int64_t end = now_ms() + WHILE_MS;
 
@@ -59,16 +59,16 @@ static void host_writes(void)
 static void test_paced(const void *opaque)
 {
     sec_open_idle(GPOINTER_TO_INT(opaque), SEC_SIZE);
-    expect_no_more_for_a_while(0);
+    expect_quiet(0);
     host_writes();
     await_flushes(1);
     host_writes();
     await_flushes(2);
-    expect_no_more_for_a_while(2);
+    expect_quiet(2);
     host_writes();
     replication_start_all(REPLICATION_MODE_SECONDARY, &error_abort);
     host_writes();
-    expect_no_more_for_a_while(2);
+    expect_quiet(2);
     g_assert_cmpint(blk_flush(sec_host), ==, 0);
     g_assert_cmpint(flushes(), ==, 3);
     sec_close();
@@ -142,7 +142,7 @@ static void test_close(const void *opaque)
     blk_unref(sec_guest);
     g_assert_null(bdrv_find_node("childs0"));
     fault_hang("parent", false);
-    expect_no_more_for_a_while(1);
+    expect_quiet(1);
     blk_unref(sec_host);
 }
 
@@ -186,7 +186,7 @@ static void test_drained(void)
     sec_open_idle(SEC_MEMORY, SEC_SIZE);
     host_writes();
     bdrv_drain_all_begin();
-    expect_no_more_for_a_while(0);
+    expect_quiet(0);
     bdrv_drain_all_end();
     await_flushes(1);
     sec_close();
