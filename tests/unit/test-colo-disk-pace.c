@@ -100,6 +100,17 @@ static void test_backlog(void)
     sec_close();
 }
 
+/* The images are stores only, and can be written to. */
+static void check_stores(void)
+{
+    BdrvChild *c;
+
+    QLIST_FOREACH(c, &bdrv_find_node("childs0")->children, next) {
+        g_assert_null(bdrv_cow_bs(c->bs));
+        g_assert(!bdrv_is_read_only(c->bs));
+    }
+}
+
 /* With one under way: the start, a commit and a failover don't wait for it. */
 static void test_start(const void *opaque)
 {
@@ -109,6 +120,7 @@ static void test_start(const void *opaque)
     await_flushes(1);
     fault_overtake("parent");
     replication_start_all(REPLICATION_MODE_SECONDARY, &error_abort);
+    check_stores();
     g_assert_cmpint(sec_put(sec_guest, 0, 512, 0x22), ==, 0);
     sec_sees(sec_guest, 512, SEC_CLUSTER - 512, 0x11);
     replication_do_checkpoint_all(&error_abort);
