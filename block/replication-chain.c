@@ -22,6 +22,7 @@ bool repl_secondary_open(BDRVReplicationState *s, Error **errp)
 {
     ReplSecondary *sec = &s->sec;
 
+    sec->pace = repl_pace_begin(s);
     /* It neither asks for a permission nor denies one */
     sec->anchor = blk_new(qemu_get_aio_context(), 0, BLK_PERM_ALL);
     return blk_insert_bs(sec->anchor, s->bs->file->bs, errp) >= 0 &&
@@ -63,6 +64,17 @@ static BlockDriverState *find_top(BDRVReplicationState *s, Error **errp)
         top = NULL;
     }
     return top;
+}
+
+BlockDriverState *repl_secondary_disk(BDRVReplicationState *s)
+{
+    BlockDriverState *file = s->bs->file->bs, *hidden;
+
+    if (s->sec.in_memory) {
+        return file;
+    }
+    hidden = bdrv_cow_bs(file);
+    return hidden ? bdrv_cow_bs(hidden) : NULL;
 }
 
 typedef struct Chain {
@@ -114,13 +126,12 @@ static bool find_chain(BDRVReplicationState *s, Chain *chain, Error **errp)
     if (!chain->top) {
         return false;
     }
+    chain->parent = repl_secondary_disk(s);
     if (s->sec.in_memory) {
-        chain->parent = file;
         return check_free(file, errp) && check_known_length(file, errp);
     }
     chain->active = file;
     chain->hidden = bdrv_cow_bs(file);
-    chain->parent = chain->hidden ? bdrv_cow_bs(chain->hidden) : NULL;
     if (!chain->parent) {
         error_setg(errp, "the %s image '%s' has no backing file: give "
                    "file.backing for the hidden image, and "
@@ -162,33 +173,31 @@ static void detach(BDRVReplicationState *s, BdrvChild **child)
     }
 }
 
-/* The images become mere stores; -ve: nothing has changed */
-static int take_images(BDRVReplicationState *s, Chain *chain, Error **errp)
-{
-    int ret;
-
-    s->sec.hidden = attach(s, chain->hidden, "hidden disk", errp);
-    if (!s->sec.hidden) {
-        return -EPERM;
-    }
-    ret = bdrv_set_backing_hd(chain->active, NULL, errp);
-    if (ret < 0) {
-        detach(s, &s->sec.hidden);
-        return ret;
-    }
-    ret = bdrv_set_backing_hd(chain->hidden, NULL, errp);
-    if (ret < 0) {
-        bdrv_set_backing_hd(chain->active, chain->hidden, NULL);
-        detach(s, &s->sec.hidden);
-    }
-    return ret;
-}
-
 static void give_images_back(BDRVReplicationState *s, Chain *chain)
 {
     bdrv_set_backing_hd(chain->hidden, chain->parent, NULL);
     bdrv_set_backing_hd(chain->active, chain->hidden, NULL);
     detach(s, &s->sec.hidden);
+}
+
+/*
+ * The images become mere stores; false: nothing has changed.  The links go first: to
+ * open the hidden image for writing drains what is below it, too, and would wait for
+ * a flush of the disk (replication-pace.c).
+ */
+static bool take_images(BDRVReplicationState *s, Chain *chain, Error **errp)
+{
+    if (bdrv_set_backing_hd(chain->active, NULL, errp) < 0) {
+        return false;
+    }
+    if (bdrv_set_backing_hd(chain->hidden, NULL, errp) >= 0 &&
+        make_writable(chain->hidden, errp)) {
+        s->sec.hidden = attach(s, chain->hidden, "hidden disk", errp);
+    }
+    if (!s->sec.hidden) {
+        give_images_back(s, chain);
+    }
+    return s->sec.hidden;
 }
 
 static bool take_parent(BDRVReplicationState *s, Chain *chain, Error **errp)
@@ -240,20 +249,22 @@ void repl_secondary_start(BDRVReplicationState *s, Error **errp)
     Chain chain = { };
     bool ok;
 
-    if (!find_chain(s, &chain, errp) ||
-        (chain.hidden && !make_writable(chain.hidden, errp)) ||
-        !make_writable(chain.parent, errp)) {
+    if (!find_chain(s, &chain, errp) || !make_writable(chain.parent, errp)) {
         return;
     }
     /* Nothing but the chain may hold these for a moment */
     bdrv_ref(chain.parent);
-    ok = !chain.hidden || take_images(s, &chain, errp) >= 0;
+    if (chain.hidden) {
+        bdrv_ref(chain.hidden);
+    }
+    ok = !chain.hidden || take_images(s, &chain, errp);
     if (ok && !take_parent(s, &chain, errp)) {
         if (chain.hidden) {
             give_images_back(s, &chain);
         }
         ok = false;
     }
+    bdrv_unref(chain.hidden);
     bdrv_unref(chain.parent);
     if (ok) {
         weigh_anchor(&s->sec);      /* the filter has one */

@@ -11,7 +11,9 @@
  *
  * Before replication starts none is sent at all: the disk is no replica yet, and the
  * drained sections of the start would wait for the platter.  All become one that
- * is owed from the start on.
+ * is owed when both sides have started.  It is no more than any other, whatever was
+ * written before: until then the secondary flushes its disk by itself
+ * (replication-pace.c).
  *
  * A commit needs the writes, for what outlives a lost primary is the secondary's
  * process; it does not need the flushes, and a platter takes its time.  So for a
@@ -105,7 +107,7 @@ static void defer(BDRVReplicationState *s)
     }
     /* Some may have waited for one of these, or for one under way */
     repl_send_now(s);
-    repl_send_wake(p);
+    repl_room_wake(s);
 }
 
 void repl_flush_resume(BDRVReplicationState *s)
@@ -126,7 +128,7 @@ static void resume(BDRVReplicationState *s)
 {
     repl_queue_resume(&s->primary->queue);
     repl_flush_resume(s);
-    repl_send_wake(s->primary);
+    repl_room_wake(s);
 }
 
 void repl_primary_defer(BDRVReplicationState *s, bool deferring)

@@ -9,6 +9,7 @@
  *   replication-queue.c      (pure) P: in what order, and how much at once
  *   replication-secondary.c  S: what the guest sees, commit, failover
  *   replication-chain.c      S: nodes that are taken at the start, and given back
+ *   replication-pace.c       S: its disk is flushed now and then, before the start
  *   replication-hold.c       S: the filter on the parent disk, first-touch copy
  *   replication-export.c     S: cut the exports of the disk, in QEMU only
  *   replication-merge.c      S: overlays into the parent after failover
@@ -47,6 +48,7 @@
 
 typedef struct ReplStore ReplStore;
 typedef struct ReplPrimary ReplPrimary;
+typedef struct ReplPace ReplPace;
 
 /* How much RAM the stores of a node share, and where the rest goes */
 typedef struct ReplBudget {
@@ -81,6 +83,7 @@ typedef struct ReplSecondary {
     QemuCoSleep merger_sleep;
     int drains;                 /* drained sections: @merger keeps away */
     bool release_later;         /* when the drained section has ended */
+    ReplPace *pace;             /* flushes of the disk before the start */
     ReplGuard guard;            /* who may write to the parent */
     bool fenced;                /* failed over: nobody writes to the parent */
     uint64_t copied_bytes, copied_requests, checkpoints;
@@ -149,6 +152,8 @@ int coroutine_fn repl_secondary_flush(BDRVReplicationState *s);
 /* The options have been read.  If it fails, repl_secondary_close() is due. */
 bool repl_secondary_open(BDRVReplicationState *s, Error **errp);
 void repl_secondary_start(BDRVReplicationState *s, Error **errp);
+/* Before the start: the disk, at the bottom of the chain; NULL if that is too short */
+BlockDriverState *repl_secondary_disk(BDRVReplicationState *s);
 /* Does the chain above allow a commit? */
 void repl_secondary_prepare(BDRVReplicationState *s, Error **errp);
 void repl_secondary_checkpoint(BDRVReplicationState *s);
@@ -167,6 +172,10 @@ void repl_secondary_merged(BDRVReplicationState *s);
 void repl_secondary_close(BDRVReplicationState *s);
 void repl_secondary_stats(BDRVReplicationState *s,
                           BlockStatsSpecificReplication *stats);
+
+/* pace: from now on flush the disk again and again, until replication starts. */
+ReplPace *repl_pace_begin(BDRVReplicationState *s);
+void repl_pace_end(ReplPace *pace);
 
 /* hold: the filter above @parent; NULL and @errp on failure */
 BlockDriverState *repl_hold_insert(BDRVReplicationState *s,

@@ -53,7 +53,7 @@ ReplPrimary *repl_primary_new(BDRVReplicationState *s, uint32_t timeout_ms,
     p->flush_timer = aio_timer_new(qemu_get_aio_context(), QEMU_CLOCK_REALTIME,
                                    SCALE_MS, repl_flush_due, s);
     repl_queue_init(&p->queue, ordered);
-    qemu_co_queue_init(&p->room);
+    QTAILQ_INIT(&p->waiters);
     return p;
 }
 
@@ -61,6 +61,7 @@ void repl_primary_free(ReplPrimary *p)
 {
     if (p) {
         assert(QTAILQ_EMPTY(&p->queue.requests));
+        assert(QTAILQ_EMPTY(&p->waiters));
         timer_free(p->flush_timer);
         g_free(p->reason);
         g_free(p);
@@ -91,7 +92,7 @@ void repl_primary_abandon(BDRVReplicationState *s, bool lost)
     if (lost) {
         shut_down(s->bs->file->bs);
     }
-    repl_send_wake(s->primary);
+    repl_room_wake(s);
 }
 
 void repl_primary_lost(BDRVReplicationState *s, const char *reason)
@@ -134,15 +135,60 @@ static void count_for_epoch(ReplPrimary *p, int64_t bytes)
     }
 }
 
+/* A request of the guest that waits for room; on the stack of its coroutine */
+typedef struct ReplWaiter {
+    QTAILQ_ENTRY(ReplWaiter) next;
+    Coroutine *co;
+    ReplRequestType type;
+    int64_t bytes;
+    bool woken;                 /* it will run, and then wake up the next one */
+} ReplWaiter;
+
+/* It takes no room, whoever else waits for some */
+static bool needs_no_room(BDRVReplicationState *s, ReplRequestType type)
+{
+    return !repl_primary_accepts(s) ||
+           (type == REPL_FLUSH && repl_flush_later(s));
+}
+
+/*
+ * First come, first served: else what is large would wait for as long as there is
+ * something small.  One at a time, for each takes room when it runs, which may be
+ * later, or in another thread.
+ */
+void repl_room_wake(BDRVReplicationState *s)
+{
+    ReplPrimary *p = s->primary;
+    ReplWaiter *w;
+    bool first = true;
+
+    QTAILQ_FOREACH(w, &p->waiters, next) {
+        if (!w->woken && (needs_no_room(s, w->type) ||
+                          (first && repl_queue_has_room(&p->queue, w->bytes)))) {
+            w->woken = true;
+            aio_co_wake(w->co);
+            return;
+        }
+        first = false;
+    }
+}
+
 /* False: the secondary is lost, or replication has ended */
 static bool coroutine_fn wait_for_room(BDRVReplicationState *s,
                                        ReplRequestType type, int64_t bytes)
 {
     ReplPrimary *p = s->primary;
+    ReplWaiter w = { .co = qemu_coroutine_self(), .type = type, .bytes = bytes };
 
-    while (repl_primary_accepts(s) && !repl_queue_has_room(&p->queue, bytes) &&
-           !(type == REPL_FLUSH && repl_flush_later(s))) {
-        qemu_co_queue_wait(&p->room, NULL);
+    if (!needs_no_room(s, type) && (!QTAILQ_EMPTY(&p->waiters) ||
+                                    !repl_queue_has_room(&p->queue, bytes))) {
+        QTAILQ_INSERT_TAIL(&p->waiters, &w, next);
+        do {
+            w.woken = false;
+            qemu_coroutine_yield();
+        } while (!needs_no_room(s, type) &&
+                 !repl_queue_has_room(&p->queue, bytes));
+        QTAILQ_REMOVE(&p->waiters, &w, next);
     }
     p->dropped += !repl_primary_accepts(s);
     return repl_primary_accepts(s);
@@ -226,9 +272,7 @@ int coroutine_fn repl_primary_submit(BDRVReplicationState *s,
     int ret = submit(s, like, qiov, qiov_offset);
 
     /* Each who waits is woken up by one: whatever that did, it passes this on */
-    if (!repl_primary_accepts(s) || repl_queue_has_room(&s->primary->queue, 0)) {
-        repl_send_wake(s->primary);
-    }
+    repl_room_wake(s);
     return ret;
 }
 

@@ -30,7 +30,7 @@
 struct ReplPrimary {
     uint32_t timeout_ms;
     ReplQueue queue;            /* @opaque of each: BDRVReplicationState */
-    CoQueue room;
+    QTAILQ_HEAD(, ReplWaiter) waiters;      /* for room, as they came */
     QEMUTimer *timer;           /* runs while there are requests */
     QEMUTimer *hold;            /* exists while there are; see HOLD_NS */
     bool late;                  /* it has expired once for the oldest one */
@@ -54,6 +54,9 @@ static inline int64_t repl_now_ns(void)
 /* Does the secondary's disk get what the guest writes? */
 bool repl_primary_accepts(BDRVReplicationState *s);
 
+/* There may be room in the queue, or no hope for any: who is the next goes on. */
+void repl_room_wake(BDRVReplicationState *s);
+
 /* Takes @r, which counts as one in flight of the node; starts nothing yet */
 void repl_send_add(BDRVReplicationState *s, ReplRequest *r);
 /*
@@ -66,8 +69,6 @@ void repl_send_soon(BDRVReplicationState *s);
 /* Frees one, or all that have not started. */
 void repl_send_drop(BDRVReplicationState *s, ReplRequest *r);
 void repl_send_drop_waiting(BDRVReplicationState *s);
-/* There may be room in the queue, or no hope for any. */
-void repl_send_wake(ReplPrimary *p);
 
 /* Is a flush of the guest answered, and owed? */
 bool repl_flush_later(BDRVReplicationState *s);

@@ -180,6 +180,7 @@ void repl_secondary_close(BDRVReplicationState *s)
         repl_hold_remove(sec->hold);
         sec->hold = NULL;
     }
+    repl_pace_end(sec->pace);
     blk_unref(sec->anchor);
     repl_store_free(sec->store[REPL_OWN]);
     repl_store_free(sec->store[REPL_HELD]);

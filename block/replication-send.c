@@ -33,11 +33,6 @@
 #define HOLD_REQUESTS   8
 #define LARGE_BYTES     (64 * KiB)
 
-void repl_send_wake(ReplPrimary *p)
-{
-    qemu_co_enter_next(&p->room, NULL);
-}
-
 void repl_send_drop(BDRVReplicationState *s, ReplRequest *r)
 {
     ReplPrimary *p = s->primary;
@@ -201,7 +196,7 @@ static void coroutine_fn request_entry(void *opaque)
     repl_send_drop(s, r);
     answered(s, oldest);
     repl_send_now(s);
-    repl_send_wake(p);
+    repl_room_wake(s);
     bdrv_dec_in_flight(s->bs);
 }
 

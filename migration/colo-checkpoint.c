@@ -335,8 +335,13 @@ bool colo_checkpoint_first(Primary *p, Error **errp)
     qemu_mutex_lock_iothread();
     colo_primary_tell_filters(COLO_EVENT_CHECKPOINT);
     if (!p->talk.over(errp)) {
+        /* S's start would wait for one, with its BQL, and our guest for that */
+        replication_defer_flushes_all(true);
         replication_start_all(REPLICATION_MODE_PRIMARY, &err);
         p->disks_started = !err;
+        if (err) {
+            replication_defer_flushes_all(false);
+        }
     }
     qemu_mutex_unlock_iothread();
     if (err) {

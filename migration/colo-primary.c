@@ -270,6 +270,7 @@ static bool begin(Primary *p, Error **errp)
     }
     p->ram = colo_ram_send_new();
     qemu_mutex_lock_iothread();
+    replication_defer_flushes_all(false);
     start_guest(p);
     qemu_mutex_unlock_iothread();
     colo_primary_end_epoch(p, 0);

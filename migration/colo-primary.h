@@ -69,7 +69,7 @@ bool colo_checkpoint_make(Primary *p, ColoTriggerCause cause, Error **errp);
 /*
  * S has what our guest, which stands still, is: a first checkpoint.  From here on
  * nothing leaves uncompared, as it did since the last failover, and our HELLO says
- * that S's disks lack nothing.
+ * that S's disks lack nothing.  Flushes are deferred: until S has started, too.
  */
 bool colo_checkpoint_first(Primary *p, Error **errp);
 

@@ -72,13 +72,15 @@ static void await_loss(ColoSide *side)
     }
 }
 
-static ColoPair *start(int64_t delay_ms)
+static ColoPair *start_in(const char *iothread, int64_t delay_ms)
 {
     ColoPair *pair;
 
     alarm(CASE_SECONDS);
     slowest_ms = 0;
-    pair = colo_pair_new("pc", COLO_DISK, delay_ms);
+    pair = colo_pair_plan("pc", COLO_DISK, delay_ms);
+    pair->iothread = iothread;
+    colo_pair_add_primary(pair);
     pair->nbd_port = colo_pair_free_port();
     colo_pair_add_secondary(pair, "");
     colo_pair_replicate(pair);
@@ -89,6 +91,11 @@ static ColoPair *start(int64_t delay_ms)
     return pair;
 }
 
+static ColoPair *start(int64_t delay_ms)
+{
+    return start_in(NULL, delay_ms);
+}
+
 static void finish(ColoPair *pair)
 {
     colo_guest_check(pair->p, pair->scratch);
@@ -97,13 +104,19 @@ static void finish(ColoPair *pair)
     alarm(0);
 }
 
-/* Writes that nobody waits for, as a guest makes them; more than sockets hold */
+/* Writes that nobody waits for, as a guest makes them */
+static void write_mib(ColoSide *p, int n)
+{
+    for (int i = 0; i < n; i++) {
+        colo_side_hmp(p, "qemu-io colo-disk0 \"aio_write -q -P %d %d 1M\"",
+                      i + 1, i % 8 * 1024 * 1024);
+    }
+}
+
+/* More than sockets hold */
 static void write_some(ColoSide *p)
 {
-    for (int i = 0; i < 8; i++) {
-        colo_side_hmp(p, "qemu-io colo-disk0 \"aio_write -q -P %d %d 1M\"",
-                      i + 1, i * 1024 * 1024);
-    }
+    write_mib(p, 8);
 }
 
 static void lost_heartbeat(ColoSide *side)
@@ -145,6 +158,29 @@ static void test_primary_disk_first(void)
     primary_goes_on(pair);
     g_assert_cmpuint(colo_side_count(pair->p, "REPLICATION_BROKEN"), ==, 1);
     finish(pair);
+}
+
+/* More than the queue holds: there are requests that wait for room in it. */
+static void run_disk_first_full(const char *iothread)
+{
+    ColoPair *pair = start_in(iothread, COLO_NO_TIMER);
+
+    colo_pair_request_checkpoint(pair);
+    colo_side_signal(pair->s, SIGSTOP);
+    write_mib(pair->p, 24);
+    primary_goes_on(pair);
+    g_assert_cmpuint(colo_side_count(pair->p, "REPLICATION_BROKEN"), ==, 1);
+    finish(pair);
+}
+
+static void test_disk_first_full(void)
+{
+    run_disk_first_full(NULL);
+}
+
+static void test_disk_first_iothread(void)
+{
+    run_disk_first_full("p");
 }
 
 /* x-colo-lost-heartbeat alone is enough, too. */
@@ -349,6 +385,10 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     qtest_add_data_func("colo-hang/p/disk-first", test_primary_disk_first,
                         run_case);
+    qtest_add_data_func("colo-hang/p/disk-first-full", test_disk_first_full,
+                        run_case);
+    qtest_add_data_func("colo-hang/p/disk-first-iothread",
+                        test_disk_first_iothread, run_case);
     qtest_add_data_func("colo-hang/p/heartbeat-first",
                         test_primary_heartbeat_first, run_case);
     qtest_add_data_func("colo-hang/p/stop", test_primary_stop, run_case);

@@ -16,6 +16,7 @@
 #include "colo-secondary.h"
 
 const char *const sec_kind_names[] = { "images", "memory", "spill" };
+const char *sec_disk_format = "raw";
 static char *dir;
 BlockBackend *sec_guest, *sec_host;
 
@@ -70,7 +71,7 @@ void sec_open_parent(void)
 {
     QDict *options = qdict_new();
 
-    put_fault(options, "", "parent", "raw");
+    put_fault(options, "", "parent", sec_disk_format);
     qdict_put_str(options, "node-name", "parent0");
     sec_host = blk_new_open(NULL, NULL, options, BDRV_O_RDWR | BDRV_O_UNMAP,
                         &error_abort);
@@ -107,6 +108,10 @@ void sec_make_images(int64_t overlay_size)
 
     g_assert(fd >= 0 && ftruncate(fd, SEC_SIZE) == 0);
     close(fd);
+    if (strcmp(sec_disk_format, "raw")) {
+        bdrv_img_create(parent, sec_disk_format, NULL, NULL, NULL, SEC_SIZE,
+                        BDRV_O_RDWR, true, &error_abort);
+    }
     for (i = 0; i < ARRAY_SIZE(names); i++) {
         g_autofree char *name = sec_path(names[i]);
 

@@ -31,6 +31,8 @@ typedef enum SecKind { SEC_IMAGES, SEC_MEMORY, SEC_SPILL, SEC_KINDS } SecKind;
 
 extern const char *const sec_kind_names[];
 extern BlockBackend *sec_guest, *sec_host;
+/* Of the disk; "raw" where nobody has set it */
+extern const char *sec_disk_format;
 
 /* A directory for the images; before and after all else */
 void sec_init(void);

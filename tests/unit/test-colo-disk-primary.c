@@ -137,33 +137,6 @@ static void test_defer(void)
     blk_unref(blk);
 }
 
-/* With less room a writer waits, and goes on with the queue. */
-static void test_defer_room(void)
-{
-    BlockBackend *blk = prim_open_with_timeout(600 * 1000);
-    const FaultLog *log = fault_log("remote");
-    int i;
-
-    fault_hang("remote", true);
-    for (i = 0; i < 8; i++) {
-        g_assert_cmpint(prim_write(blk, i * MiB, 1 * MiB, 0xe5, 0), ==, 0);
-    }
-    replication_defer_flushes_all(true);
-    g_assert(!replication_is_short_all());
-    fault_hang("remote", false);
-    for (i = 0; i < 8; i++) {
-        g_assert_cmpint(prim_write(blk, i * MiB, 1 * MiB, 0xe6, 0), ==, 0);
-        g_assert_cmpint(prim_stats().queued_bytes, <=, 1 * MiB);
-    }
-    replication_defer_flushes_all(false);
-    replication_do_checkpoint_all(&error_abort);
-    g_assert_cmpint(log->count[FAULT_WRITE], ==, 16);
-    for (i = 0; i < 8; i++) {
-        g_assert_cmpint(prim_on_disk(i * MiB), ==, 0xe6);
-    }
-    blk_unref(blk);
-}
-
 /* A flush that was promised is made, however it ends */
 static void test_defer_end(const void *opaque)
 {
@@ -185,6 +158,24 @@ static void test_defer_end(const void *opaque)
     blk_unref(blk);
     g_assert_cmpstr(log->order, ==, "wf");
     bdrv_unref(remote);
+}
+
+/* What is owed when replication starts isn't sent before the secondary has started */
+static void test_defer_start(void)
+{
+    BlockBackend *blk = prim_open_idle(PRIM_TIMEOUT_MS);
+    const FaultLog *log = fault_log("remote");
+
+    g_assert_cmpint(prim_write(blk, 0, 4096, 0xe8, 0), ==, -EIO);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    replication_defer_flushes_all(true);
+    replication_start_all(REPLICATION_MODE_PRIMARY, &error_abort);
+    replication_get_error_all(&error_abort);
+    g_assert_cmpstr(log->order, ==, "w");
+    replication_defer_flushes_all(false);
+    replication_get_error_all(&error_abort);
+    g_assert_cmpstr(log->order, ==, "wf");
+    blk_unref(blk);
 }
 
 static unsigned asked;
@@ -253,96 +244,6 @@ static void test_held(void)
     g_assert_cmpstr(log->order, ==, "fwwwfwf");
     g_assert_cmpint(prim_on_disk(0), ==, 0xa4);
     g_assert_cmpint(prim_on_disk(4096), ==, 0xa2);
-    blk_unref(blk);
-}
-
-typedef struct Waiter {
-    BlockBackend *blk;
-    bool flush, zeroes;
-    int ret;
-} Waiter;
-
-static void coroutine_fn waiter_entry(void *opaque)
-{
-    static uint8_t buffer[4096];
-    Waiter *w = opaque;
-
-    if (w->flush) {
-        w->ret = blk_co_flush(w->blk);
-    } else if (w->zeroes) {
-        w->ret = blk_co_pwrite_zeroes(w->blk, 512, 28 * MiB, 0);
-    } else {
-        w->ret = blk_co_pwrite(w->blk, 4096, sizeof(buffer), buffer, 0);
-    }
-}
-
-static void await(const Waiter *w)
-{
-    int64_t begin = prim_now_ms();
-
-    while (w->ret == -EINPROGRESS) {
-        g_assert_cmpint(prim_now_ms() - begin, <, PRIM_SLACK_MS);
-        main_loop_wait(true);
-        g_usleep(1000);
-    }
-}
-
-/*
- * Large zeroes go in parts, and no more at once than of data: the secondary, which
- * has to keep what was there, needs time for each.
- */
-static void test_large_zeroes(void)
-{
-    BlockBackend *blk = prim_open_with_timeout(600 * 1000);
-    Waiter w = { .blk = blk, .zeroes = true, .ret = -EINPROGRESS };
-    const FaultLog *log = fault_log("remote");
-
-    g_assert_cmpint(prim_write(blk, 0, 16 * MiB, 0xe9, 0), ==, 0);
-    g_assert_cmpint(prim_write(blk, 16 * MiB, 16 * MiB, 0xe9, 0), ==, 0);
-    replication_do_checkpoint_all(&error_abort);
-    fault_hang("remote", true);
-    qemu_coroutine_enter(qemu_coroutine_create(waiter_entry, &w));
-    prim_await_order(log, "wwzzzz");
-    g_assert_cmpint(w.ret, ==, -EINPROGRESS);
-    g_assert_cmpint(prim_stats().queued_bytes, <=, 16 * MiB);
-    g_assert(!replication_is_short_all());
-    fault_hang("remote", false);
-    await(&w);
-    g_assert_cmpint(w.ret, ==, 0);
-    replication_do_checkpoint_all(&error_abort);
-    g_assert_cmpstr(log->order, ==, "wwzzzzzzz");
-    g_assert_cmpint(prim_on_disk(511), ==, 0xe9);
-    g_assert_cmpint(prim_on_disk(512), ==, 0);
-    g_assert_cmpint(prim_on_disk(28 * MiB + 511), ==, 0);
-    g_assert_cmpint(prim_on_disk(28 * MiB + 512), ==, 0xe9);
-    g_assert_cmpint(blk_pdiscard(blk, 0, 8 * MiB), ==, 0);
-    replication_do_checkpoint_all(&error_abort);
-    g_assert_cmpstr(log->order, ==, "wwzzzzzzzdd");
-    blk_unref(blk);
-}
-
-/*
- * A flush and a write wait for one large request; a checkpoint that becomes due
- * lets the flush go on, and the write with the end of that request.
- */
-static void test_defer_waiters(void)
-{
-    BlockBackend *blk = prim_open_with_timeout(600 * 1000);
-    Waiter flush = { .blk = blk, .flush = true, .ret = -EINPROGRESS };
-    Waiter write = { .blk = blk, .ret = -EINPROGRESS };
-
-    fault_hang("remote", true);
-    g_assert_cmpint(prim_write(blk, 0, 17 * MiB, 0xe8, 0), ==, 0);
-    qemu_coroutine_enter(qemu_coroutine_create(waiter_entry, &flush));
-    qemu_coroutine_enter(qemu_coroutine_create(waiter_entry, &write));
-    g_assert_cmpint(flush.ret, ==, -EINPROGRESS);
-    replication_defer_flushes_all(true);
-    fault_hang("remote", false);
-    await(&flush);
-    await(&write);
-    g_assert_cmpint(flush.ret, ==, 0);
-    g_assert_cmpint(write.ret, ==, 0);
-    replication_do_checkpoint_all(&error_abort);
     blk_unref(blk);
 }
 
@@ -547,9 +448,7 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/disk/primary/background/drain",
                     test_background_drain);
     g_test_add_func("/colo/disk/primary/defer/commit", test_defer);
-    g_test_add_func("/colo/disk/primary/defer/room", test_defer_room);
-    g_test_add_func("/colo/disk/primary/defer/waiters", test_defer_waiters);
-    g_test_add_func("/colo/disk/primary/large-zeroes", test_large_zeroes);
+    g_test_add_func("/colo/disk/primary/defer/start", test_defer_start);
     g_test_add_data_func("/colo/disk/primary/defer/closed",
                          GINT_TO_POINTER(false), test_defer_end);
     g_test_add_data_func("/colo/disk/primary/defer/stopped",
