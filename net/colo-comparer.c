@@ -125,7 +125,10 @@ static void on_want_checkpoint(void *opaque, ColoReason reason)
     ColoComparer *c = opaque;
 
     c->wants = true;
-    c->wanted = reason;
+    /* None: it asks again for what it has asked for, and for the same reason */
+    if (reason != COLO_REASON_NONE) {
+        c->wanted = reason;
+    }
 }
 
 static const ColoCoreOps core_ops = {
@@ -298,7 +301,10 @@ static void secondary_opened(void *opaque)
     /* What was on its way through the old connection is lost */
     enter(c);
     colo_core_secondary_epoch(c->core, 0);
-    c->wants = c->secondary.stats.connections > 1;
+    if (c->secondary.stats.connections > 1) {
+        c->wants = true;
+        c->wanted = COLO_REASON_NONE;
+    }
     leave(c);
 }
 

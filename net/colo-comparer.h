@@ -58,7 +58,7 @@ struct ColoComparer {
     ColoCore *core;                 /* lock */
     ColoHeldList outbox;            /* lock; by in_order */
     size_t outbox_bytes;            /* lock */
-    ColoReason wanted;              /* lock; for which reason, if asked */
+    ColoReason wanted;              /* lock; the last reason, outlasts wants */
     bool wants;                     /* lock; tell when it is released */
     bool quitting;                  /* lock; nothing more is released */
     bool slowing;                   /* lock; the guest, for what is held */

@@ -14,7 +14,7 @@
 int64_t colo_query_epoch(ColoSide *side);
 void colo_query_await_epoch(ColoSide *side, int64_t epoch);
 
-/* One checkpoint by x-colo-checkpoint-now, until P's guest runs again */
+/* One checkpoint by x-colo-checkpoint-now: committed, P may not run its guest yet */
 void colo_query_checkpoint(ColoPair *pair);
 
 /* Of @info, an answer of query-colo: a phase, owned by it */

@@ -138,7 +138,7 @@ static void test_survives(void)
     colo_query_await_epoch(pair->s, 1);
     colo_query_checkpoint(pair);
     colo_query_await_epoch(pair->s, 2);
-    g_assert(side_is(pair->p, "suspended"));
+    colo_side_until(pair->p, "query-status", "status", "suspended");
     /* Nobody can run it there */
     colo_side_ok(pair->s, "{'execute': 'cont'}");
     g_assert(side_is(pair->s, "colo"));
