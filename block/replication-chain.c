@@ -249,7 +249,8 @@ void repl_secondary_start(BDRVReplicationState *s, Error **errp)
     Chain chain = { };
     bool ok;
 
-    if (!find_chain(s, &chain, errp) || !make_writable(chain.parent, errp)) {
+    if (!repl_pace_check(s->sec.pace, errp) || !find_chain(s, &chain, errp) ||
+        !make_writable(chain.parent, errp)) {
         return;
     }
     /* Nothing but the chain may hold these for a moment */
@@ -275,14 +276,13 @@ void repl_secondary_start(BDRVReplicationState *s, Error **errp)
 
 /*
  * Something put in between, a snapshot for example, would keep what the guest
- * wrote in the last epoch.
+ * wrote in the last epoch.  And a flush that was under way at the start may have failed.
  */
 void repl_secondary_prepare(BDRVReplicationState *s, Error **errp)
 {
-    ERRP_GUARD();
     BlockDriverState *top = find_top(s, errp);
 
-    if (!*errp && top != s->sec.top) {
+    if (top && repl_pace_check(s->sec.pace, errp) && top != s->sec.top) {
         error_setg(errp, "top-id=%s: what the guest uses is another node now; "
                    "a replicated disk takes no snapshots", s->sec.top_id);
     }

@@ -176,6 +176,13 @@ void repl_secondary_stats(BDRVReplicationState *s,
 /* pace: from now on flush the disk again and again, until replication starts. */
 ReplPace *repl_pace_begin(BDRVReplicationState *s);
 void repl_pace_end(ReplPace *pace);
+/* From now on, or no longer, none is begun.  Is none under way? */
+void repl_pace_defer(ReplPace *pace, bool deferring);
+bool repl_pace_rests(const ReplPace *pace);
+/* Replication has not started after all. */
+void repl_pace_again(ReplPace *pace);
+/* Has none failed so far? */
+bool repl_pace_check(const ReplPace *pace, Error **errp);
 
 /* hold: the filter above @parent; NULL and @errp on failure */
 BlockDriverState *repl_hold_insert(BDRVReplicationState *s,

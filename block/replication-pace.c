@@ -11,13 +11,16 @@
  * PACE_MS * r / (1 - r).  Longer breaks would make it longer; and nobody else uses
  * this disk.
  *
- * What is flushed is the file below the image's format, and nobody waits for that:
- * it is a request of the file alone, so that neither writes nor the start, with the
- * primary's guest standing still, are held up by it.  (qcow2 would hold up writes that
- * need a new cluster while it flushes.)  What a format has in its caches is little.
+ * What is flushed is the file below the image's format, as a request of that alone:
+ * qcow2 would hold up writes that need a new cluster while it flushes.  What a format
+ * has in its caches is little.  But whoever drains all of the block layer waits for it,
+ * as for any request.  So whoever starts replication has these flushes deferred first,
+ * and waits until none is under way (replication_defer_flushes_all(),
+ * replication_is_short_all()), which it can do without the BQL.
  *
- * Its result is of no interest: who fails goes on failing, as block/file-posix.c does
- * where pages were lost, and the primary's flush comes to the same.
+ * An error is kept, for nobody may hear of it a second time: Linux reports what it
+ * couldn't write back once per open file.  Such a disk lacks what the primary takes for
+ * written; it doesn't become a replica.
  *
  * Main loop, as all of a secondary's disk.
  *
@@ -28,6 +31,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"
+#include "qapi/error.h"
 #include "block/replication-int.h"
 
 #define PACE_MS     250
@@ -37,6 +41,8 @@ struct ReplPace {
     BDRVReplicationState *s;    /* NULL: the node has been closed */
     QEMUTimer *timer;
     BlockDriverState *file;     /* is being flushed, and lives until that ends */
+    bool deferring;
+    int error;                  /* the first one: -errno, or 0 */
 };
 
 static void next_time(ReplPace *pace)
@@ -47,9 +53,12 @@ static void next_time(ReplPace *pace)
 static void coroutine_fn pace_entry(void *opaque)
 {
     ReplPace *pace = opaque;
+    int ret = bdrv_co_flush(pace->file);
 
-    bdrv_co_flush(pace->file);
     pace->file = NULL;
+    if (!pace->error) {
+        pace->error = ret;
+    }
     if (pace->s) {
         next_time(pace);
     } else {
@@ -57,15 +66,19 @@ static void coroutine_fn pace_entry(void *opaque)
     }
 }
 
-/* Without its formats; NULL: there is none yet */
+/* Directly below its lowest format, or the disk itself; NULL: there is none yet */
 static BlockDriverState *find_file(BDRVReplicationState *s)
 {
-    BlockDriverState *bs = repl_secondary_disk(s);
+    BlockDriverState *bs = repl_secondary_disk(s), *file = bs;
 
-    while (bs && bs->drv && bs->drv->is_format && bs->file) {
-        bs = bs->file->bs;
+    while (bs && bs->drv) {
+        if (bs->drv->is_format && bs->file) {
+            bs = file = bs->file->bs;
+        } else {
+            bs = bdrv_filter_bs(bs);
+        }
     }
-    return bs;
+    return file;
 }
 
 /* Has it been written to since it was flushed, and may it be flushed now? */
@@ -76,7 +89,7 @@ static bool wants_flush(BlockDriverState *file)
            qatomic_read(&file->write_gen) != file->flushed_gen;
 }
 
-/* The timer; it is not set again when replication has started. */
+/* The timer; it is not set again when replication has started, or is about to. */
 static void pace_due(void *opaque)
 {
     ReplPace *pace = opaque;
@@ -84,7 +97,7 @@ static void pace_due(void *opaque)
     AioContext *ctx = bdrv_get_aio_context(s->bs);
     BlockDriverState *file;
 
-    if (s->stage != REPL_IDLE) {
+    if (s->stage != REPL_IDLE || pace->deferring || pace->file) {
         return;
     }
     aio_context_acquire(ctx);
@@ -107,6 +120,34 @@ ReplPace *repl_pace_begin(BDRVReplicationState *s)
                                 SCALE_MS, pace_due, pace);
     next_time(pace);
     return pace;
+}
+
+void repl_pace_defer(ReplPace *pace, bool deferring)
+{
+    pace->deferring = deferring;
+    if (!deferring && pace->s->stage == REPL_IDLE) {
+        next_time(pace);
+    }
+}
+
+bool repl_pace_rests(const ReplPace *pace)
+{
+    return !pace->file;
+}
+
+void repl_pace_again(ReplPace *pace)
+{
+    next_time(pace);
+}
+
+bool repl_pace_check(const ReplPace *pace, Error **errp)
+{
+    if (pace->error) {
+        error_setg_errno(errp, -pace->error, "a flush of the secondary's disk has "
+                         "failed before replication started, so that it lacks "
+                         "data: give up this secondary, and resync to a good disk");
+    }
+    return !pace->error;
 }
 
 void repl_pace_end(ReplPace *pace)

@@ -257,6 +257,9 @@ static void start_locked(BDRVReplicationState *s, ReplicationMode mode,
     }
     if (*errp) {
         s->stage = before;
+        if (s->role == REPL_SECONDARY) {
+            repl_pace_again(s->sec.pace);
+        }
     }
 }
 
@@ -353,11 +356,13 @@ static void replication_defer_flushes(ReplicationState *rs, bool deferring)
     BDRVReplicationState *s = bs->opaque;
     AioContext *ctx = bdrv_get_aio_context(bs);
 
+    aio_context_acquire(ctx);
     if (s->role == REPL_PRIMARY) {
-        aio_context_acquire(ctx);
         repl_primary_defer(s, deferring);
-        aio_context_release(ctx);
+    } else {
+        repl_pace_defer(s->sec.pace, deferring);
     }
+    aio_context_release(ctx);
 }
 
 static bool replication_is_short(ReplicationState *rs)
@@ -365,13 +370,12 @@ static bool replication_is_short(ReplicationState *rs)
     BlockDriverState *bs = rs->opaque;
     BDRVReplicationState *s = bs->opaque;
     AioContext *ctx = bdrv_get_aio_context(bs);
-    bool is_short = true;
+    bool is_short;
 
-    if (s->role == REPL_PRIMARY) {
-        aio_context_acquire(ctx);
-        is_short = repl_primary_is_short(s);
-        aio_context_release(ctx);
-    }
+    aio_context_acquire(ctx);
+    is_short = s->role == REPL_PRIMARY ? repl_primary_is_short(s)
+                                       : repl_pace_rests(s->sec.pace);
+    aio_context_release(ctx);
     return is_short;
 }
 

@@ -40,6 +40,9 @@
 /* Device state is read in pieces of this size, as it comes */
 #define DEVICES_PIECE (1024 * 1024)
 
+/* How long to leave the main loop alone with disks that are flushed */
+#define REST_NAP_US 500
+
 typedef struct Secondary {
     MigrationIncomingState *mis;
     ColoLink link;
@@ -63,6 +66,28 @@ static void tell_filters(const Secondary *s)
 }
 
 /* The beginning */
+
+/*
+ * What has been written to our disks so far is being flushed, which takes a platter
+ * its time (replication-pace.c).  From the start on, each stop of the guest drains all
+ * disks with the BQL; so such a flush ends before that, while the main loop runs.  P's
+ * guest stands still meanwhile: after half of what P waits for us we go on all
+ * the same.
+ *
+ * With the BQL, which it drops while it waits.
+ */
+static void let_disks_rest(void)
+{
+    int64_t end = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
+                  colo_channel_get_timeout() / 2;
+
+    while (!replication_is_short_all() && !colo_takeover_wanted(NULL) &&
+           qemu_clock_get_ms(QEMU_CLOCK_REALTIME) < end) {
+        qemu_mutex_unlock_iothread();
+        g_usleep(REST_NAP_US);
+        qemu_mutex_lock_iothread();
+    }
+}
 
 /*
  * P has said HELLO: its disks replicate, and if it does not hear of us it will
@@ -108,7 +133,10 @@ static bool begin(Secondary *s, Error **errp)
     }
 
     qemu_mutex_lock_iothread();
+    replication_defer_flushes_all(true);
+    let_disks_rest();
     ok = start_guest(s, errp);
+    replication_defer_flushes_all(false);
     qemu_mutex_unlock_iothread();
     return ok && colo_link_send(&s->link, COLO_MSG_RUNNING, errp);
 }

@@ -75,13 +75,15 @@ void replication_get_error_all(Error **errp);
 /*
  * The primary is about to make a checkpoint, or has made it: meanwhile what its
  * guest flushes is not flushed on the secondary's platter, but owed, and flushed
- * afterwards, in one.  Waits for nothing.
+ * afterwards, in one.  On the secondary, whose disks flush by themselves until
+ * replication starts: it is about to start.  Waits for nothing.
  */
 void replication_defer_flushes_all(bool deferring);
 
 /*
  * With flushes deferred: nothing takes long any more of what the secondary's
- * disks have to do before a commit.  Stays so, but for one large request.
+ * disks have to do before a commit.  Stays so, but for one large request.  On the
+ * secondary: none of its own flushes is under way.
  */
 bool replication_is_short_all(void);
 

@@ -183,6 +183,24 @@ static void test_disk_first_iothread(void)
     run_disk_first_full("p");
 }
 
+/* What is refused costs nothing: a secondary that goes on in time is kept. */
+static void test_refused(void)
+{
+    ColoPair *pair = start(COLO_NO_TIMER);
+
+    colo_pair_request_checkpoint(pair);
+    colo_side_signal(pair->s, SIGSTOP);
+    write_some(pair->p);
+    if (answers(pair->p, "{'execute': 'x-blockdev-change', 'arguments': "
+                "{'parent': 'replication0', 'child': 'file'}}")) {
+        colo_fail("a node without its disk");
+    }
+    colo_side_signal(pair->s, SIGCONT);
+    colo_pair_request_checkpoint(pair);
+    g_assert_cmpuint(colo_side_count(pair->p, "REPLICATION_BROKEN"), ==, 0);
+    finish(pair);
+}
+
 /* x-colo-lost-heartbeat alone is enough, too. */
 static void test_primary_heartbeat_first(void)
 {
@@ -389,6 +407,7 @@ int main(int argc, char **argv)
                         run_case);
     qtest_add_data_func("colo-hang/p/disk-first-iothread",
                         test_disk_first_iothread, run_case);
+    qtest_add_data_func("colo-hang/p/refused", test_refused, run_case);
     qtest_add_data_func("colo-hang/p/heartbeat-first",
                         test_primary_heartbeat_first, run_case);
     qtest_add_data_func("colo-hang/p/stop", test_primary_stop, run_case);

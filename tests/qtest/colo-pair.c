@@ -157,6 +157,15 @@ static char *pair_image_file(ColoPair *pair, const char *image,
                            node, node, path, rule ?: "");
 }
 
+/* blkdebug hears of the flushes of who is above it: here of that of the file */
+static char *pair_parent_file(ColoPair *pair, const char *path)
+{
+    return pair->breaks_flush ?
+        g_strdup_printf("file.driver=copy-on-read,file.file.driver=blkdebug,"
+                        "file.file.image.filename=%s", path) :
+        pair_image_file(pair, "parent", "", path);
+}
+
 int colo_pair_free_port(void)
 {
     struct sockaddr_in addr = { .sin_family = AF_INET };
@@ -217,7 +226,7 @@ static char *pair_images_drive(ColoPair *pair, const char *parent,
         pair_create_image(pair, "s", "active", "active", i);
     g_autofree char *hidden =
         pair_create_image(pair, "s", "hidden", "hidden", i);
-    g_autofree char *parent_file = pair_image_file(pair, "parent", "", parent);
+    g_autofree char *parent_file = pair_parent_file(pair, parent);
     g_autofree char *active_file =
         pair_image_file(pair, "active", "file.", active);
     g_autofree char *hidden_file =

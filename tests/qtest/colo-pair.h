@@ -43,6 +43,7 @@ typedef struct ColoPair {
     const char *faulty;     /* "parent", "active" or "hidden": ... */
     int fault_errno;        /* ... writes to this image of S fail with this ... */
     bool breaks;            /* ... or blkdebug is below it, for breakpoints */
+    bool breaks_flush;      /* S's disk: the same, also where its file is flushed */
     const char *small_dir;  /* or, if set, @faulty lies in this directory */
     const char *client;     /* a rule of blkdebug for P's NBD client, or NULL */
     const char *merge_speed;    /* of S, or NULL */

@@ -14,6 +14,12 @@
 #include "colo-pair.h"
 #include "colo-proxy.h"
 
+/* Of the pair with a slow platter: how long its secondary waits for that is half */
+#define PEER_TIMEOUT_MS 8000
+
+/* The secondary may be busy with something else that long */
+#define QUICK_MS 1000
+
 /* QEMUs that are ended at about the time at which replication begins */
 #define QUITS 12
 
@@ -375,6 +381,90 @@ static void test_quit_primary(void)
     quit_at_start(true);
 }
 
+static void set_peer_timeout(ColoSide *side)
+{
+    colo_side_ok(side, "{'execute': 'x-colo-set-peer-timeout', "
+                 "'arguments': {'timeout': %d}}", PEER_TIMEOUT_MS);
+}
+
+static bool is_protected(ColoSide *side)
+{
+    QDict *answer = colo_side_try(side, QUICK_MS, "{'execute': 'query-colo'}");
+    QDict *colo;
+    bool is;
+
+    if (!answer) {
+        colo_fail("no answer within %d ms while the disk is flushed", QUICK_MS);
+    }
+    colo = qdict_get_qdict(answer, "return");
+    is = colo && g_str_equal(qdict_get_try_str(colo, "state") ?: "", "protected");
+    qobject_unref(answer);
+    return is;
+}
+
+/*
+ * The secondary's disk, flushed for what the primary has written while it was copied,
+ * does not come to an end of that; the copy does.
+ */
+static ColoPair *start_slow_platter(void)
+{
+    ColoPair *pair = colo_pair_new("pc", COLO_RAW_DISK, COLO_NO_TIMER);
+
+    pair->breaks_flush = true;
+    colo_pair_add_secondary(pair, "");
+    set_peer_timeout(pair->p);
+    set_peer_timeout(pair->s);
+    colo_side_hmp(pair->s, "qemu-io parent0 \"break flush_to_disk pace\"");
+    start_seeding(pair);
+    colo_pair_write(pair, 0x11, 0);
+    colo_side_hmp(pair->s, "qemu-io parent0 \"wait_break pace\"");
+    end_seeding(pair);
+    colo_side_until(pair->p, "query-migrate", "status", "colo");
+    return pair;
+}
+
+static void end_slow_platter(ColoPair *pair)
+{
+    colo_side_hmp(pair->s, "qemu-io parent0 \"resume pace\"");
+    await_colo(pair);
+    colo_pair_request_checkpoint(pair);
+    colo_pair_write(pair, 0x22, 0x10000);
+    colo_pair_fail_over_to_secondary(pair);
+    colo_pair_expect(pair, 0x11, 0);
+    colo_pair_expect(pair, 0x00, 0x10000);
+    colo_pair_free(pair);
+}
+
+/* Replication starts when the flush has ended; until then QEMU answers. */
+static void test_slow_platter(void)
+{
+    ColoPair *pair = start_slow_platter();
+    int64_t end = g_get_monotonic_time() + PEER_TIMEOUT_MS / 4 * 1000;
+
+    do {
+        if (is_protected(pair->p) || is_protected(pair->s)) {
+            colo_fail("replication starts, and a flush is under way");
+        }
+        g_usleep(20 * 1000);
+    } while (g_get_monotonic_time() < end);
+    end_slow_platter(pair);
+}
+
+/* That is in vain: it starts all the same, within what the primary waits for. */
+static void test_slow_platter_hopeless(void)
+{
+    ColoPair *pair = start_slow_platter();
+    int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
+
+    while (!is_protected(pair->p) || !is_protected(pair->s)) {
+        if (g_get_monotonic_time() > end) {
+            colo_fail("replication does not start");
+        }
+        g_usleep(20 * 1000);
+    }
+    end_slow_platter(pair);
+}
+
 static const ColoTestCase cases[] = {
     { "runs", test_runs },
     { "stopped/before", test_stopped_before },
@@ -388,6 +478,8 @@ static const ColoTestCase cases[] = {
     { "given-up", test_given_up },
     { "quit/s", test_quit_secondary },
     { "quit/p", test_quit_primary },
+    { "slow-platter/ends", test_slow_platter },
+    { "slow-platter/hopeless", test_slow_platter_hopeless },
 };
 
 int main(int argc, char **argv)

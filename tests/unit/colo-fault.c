@@ -16,7 +16,7 @@
 #include "colo-fault.h"
 
 typedef struct FaultState {
-    int error[FAULT_OPS];
+    int error[FAULT_KINDS];
     bool hang, yanked;
     unsigned delay_ms;
     CoQueue waiting;
@@ -119,7 +119,13 @@ static void fault_close(BlockDriverState *bs)
 static int fault_reopen_prepare(BDRVReopenState *state, BlockReopenQueue *queue,
                                 Error **errp)
 {
-    return 0;
+    FaultState *s = state->bs->opaque;
+    int error = s->error[FAULT_REOPEN];
+
+    if (error) {
+        error_setg_errno(errp, error, "as the test wants it");
+    }
+    return -error;
 }
 
 static int64_t fault_getlength(BlockDriverState *bs)

@@ -15,6 +15,8 @@
 typedef enum FaultOp {
     FAULT_READ, FAULT_WRITE, FAULT_ZEROES, FAULT_DISCARD, FAULT_FLUSH,
     FAULT_OPS,
+    FAULT_REOPEN = FAULT_OPS,       /* no request: not counted, does not hang */
+    FAULT_KINDS,
 } FaultOp;
 
 typedef struct FaultLog {

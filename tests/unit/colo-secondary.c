@@ -17,6 +17,7 @@
 
 const char *const sec_kind_names[] = { "images", "memory", "spill" };
 const char *sec_disk_format = "raw";
+const char *sec_disk_filter;
 static char *dir;
 BlockBackend *sec_guest, *sec_host;
 
@@ -71,7 +72,10 @@ void sec_open_parent(void)
 {
     QDict *options = qdict_new();
 
-    put_fault(options, "", "parent", sec_disk_format);
+    put_fault(options, sec_disk_filter ? "file." : "", "parent", sec_disk_format);
+    if (sec_disk_filter) {
+        qdict_put_str(options, "driver", sec_disk_filter);
+    }
     qdict_put_str(options, "node-name", "parent0");
     sec_host = blk_new_open(NULL, NULL, options, BDRV_O_RDWR | BDRV_O_UNMAP,
                         &error_abort);

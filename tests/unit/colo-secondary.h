@@ -33,6 +33,8 @@ extern const char *const sec_kind_names[];
 extern BlockBackend *sec_guest, *sec_host;
 /* Of the disk; "raw" where nobody has set it */
 extern const char *sec_disk_format;
+/* A filter above that; NULL where nobody has set it */
+extern const char *sec_disk_filter;
 
 /* A directory for the images; before and after all else */
 void sec_init(void);

@@ -39,6 +39,17 @@ static void await_flushes(unsigned n)
     }
 }
 
+static void await_rest(void)
+{
+    int64_t end = now_ms() + SEC_WAIT_MS;
+
+    while (!replication_is_short_all()) {
+        g_assert_cmpint(now_ms(), <, end);
+        main_loop_wait(true);
+        g_usleep(1000);
+    }
+}
+
 static void expect_quiet(unsigned n)
 {
     int64_t end = now_ms() + WHILE_MS;
@@ -111,7 +122,34 @@ static void check_stores(void)
     }
 }
 
-/* With one under way: the start, a commit and a failover don't wait for it. */
+/* Who would start replication can tell when none is under way, and begins none. */
+static void test_defer(const void *opaque)
+{
+    sec_open_idle(GPOINTER_TO_INT(opaque), SEC_SIZE);
+    g_assert(replication_is_short_all());
+    host_writes();
+    fault_hang("parent", true);
+    await_flushes(1);
+    fault_overtake("parent");
+    host_writes();
+    replication_defer_flushes_all(true);
+    g_assert(!replication_is_short_all());
+    fault_hang("parent", false);
+    await_rest();
+    expect_quiet(1);
+    replication_defer_flushes_all(false);
+    await_flushes(2);
+    await_rest();
+
+    host_writes();
+    replication_defer_flushes_all(true);
+    replication_start_all(REPLICATION_MODE_SECONDARY, &error_abort);
+    replication_defer_flushes_all(false);
+    expect_quiet(2);
+    sec_close();
+}
+
+/* Who doesn't wait for the one under way starts all the same. */
 static void test_start(const void *opaque)
 {
     sec_open_idle(GPOINTER_TO_INT(opaque), SEC_SIZE);
@@ -123,14 +161,44 @@ static void test_start(const void *opaque)
     check_stores();
     g_assert_cmpint(sec_put(sec_guest, 0, 512, 0x22), ==, 0);
     sec_sees(sec_guest, 512, SEC_CLUSTER - 512, 0x11);
+    g_assert(!replication_is_short_all());
+    fault_hang("parent", false);
+    await_rest();
     replication_do_checkpoint_all(&error_abort);
     sec_sees(sec_guest, 0, SEC_CLUSTER, 0x11);
-    g_assert_cmpint(sec_put(sec_guest, 0, 512, 0x23), ==, 0);
-    replication_stop_all(true, &error_abort);
-    sec_sees(sec_guest, 0, 512, 0x23);
+    sec_close();
+}
+
+static void expect_lost(Error *err)
+{
+    g_assert_nonnull(err);
+    g_test_message("%s", error_get_pretty(err));
+    g_assert_nonnull(strstr(error_get_pretty(err), "resync to a good disk"));
+    g_assert_nonnull(strstr(error_get_pretty(err), strerror(EIO)));
+    error_free(err);
+}
+
+/* ... and has no commit if that one fails. */
+static void test_start_error(const void *opaque)
+{
+    Error *err = NULL;
+
+    sec_open_idle(GPOINTER_TO_INT(opaque), SEC_SIZE);
+    host_writes();
+    fault_hang("parent", true);
+    await_flushes(1);
+    fault_overtake("parent");
+    replication_start_all(REPLICATION_MODE_SECONDARY, &error_abort);
+    replication_get_error_all(&error_abort);
+    fault_set("parent", FAULT_FLUSH, EIO);
     fault_hang("parent", false);
-    sec_wait_stage(REPLICATION_STAGE_DONE);
-    sec_on_disk(0, 512, 0x23);
+    await_rest();
+    fault_set("parent", FAULT_FLUSH, 0);
+    replication_get_error_all(&err);
+    expect_lost(err);
+    err = NULL;
+    replication_do_checkpoint_all(&err);
+    expect_lost(err);
     sec_close();
 }
 
@@ -166,14 +234,18 @@ static void coroutine_fn write_entry(void *opaque)
     *ret = blk_co_pwrite(sec_host, SEC_CLUSTER, SEC_CLUSTER, buffer, 0);
 }
 
-/* A flush that takes long holds up no write, where the image has to grow for it either */
-static void test_writes_pass(void)
+/*
+ * A flush that takes long holds up no write, where the image has to grow for it
+ * either; @opaque: a filter above the image.
+ */
+static void test_writes_pass(const void *opaque)
 {
     int64_t end = now_ms() + SEC_WAIT_MS;
     int ret = -EINPROGRESS;
     unsigned n;
 
     sec_disk_format = "qcow2";
+    sec_disk_filter = opaque;
     sec_open_idle(SEC_MEMORY, SEC_SIZE);
     host_writes();
     fault_hang("parent", true);
@@ -190,6 +262,7 @@ static void test_writes_pass(void)
     fault_hang("parent", false);
     sec_close();
     sec_disk_format = "raw";
+    sec_disk_filter = NULL;
 }
 
 /* Nothing begins in a drained section */
@@ -204,16 +277,61 @@ static void test_drained(void)
     sec_close();
 }
 
-/* That it has failed here is not hidden from the primary. */
-static void test_error(void)
+/*
+ * It has failed once, and nobody hears of it a second time: this disk is no replica,
+ * and stays none.
+ */
+static void test_error(const void *opaque)
 {
-    sec_open_idle(SEC_MEMORY, SEC_SIZE);
+    sec_open_idle(GPOINTER_TO_INT(opaque), SEC_SIZE);
     host_writes();
     fault_set("parent", FAULT_FLUSH, EIO);
-    await_flushes(2);
-    replication_start_all(REPLICATION_MODE_SECONDARY, &error_abort);
-    g_assert_cmpint(blk_flush(sec_host), ==, -EIO);
+    await_flushes(1);
+    await_rest();
     fault_set("parent", FAULT_FLUSH, 0);
+    host_writes();
+    await_flushes(2);
+    g_assert_cmpint(blk_flush(sec_host), ==, 0);
+    for (int i = 0; i < 2; i++) {
+        Error *err = NULL;
+
+        replication_start_all(REPLICATION_MODE_SECONDARY, &err);
+        expect_lost(err);
+        g_assert_cmpint(sec_stats().stage, ==, REPLICATION_STAGE_IDLE);
+    }
+    g_assert_cmpint(sec_put(sec_guest, 0, 512, 0x22), ==, -EIO);
+    sec_close();
+}
+
+static void coroutine_fn read_entry(void *opaque)
+{
+    g_autofree void *buffer = g_malloc(512);
+    BlockBackend *blk = opaque;
+
+    g_assert_cmpint(blk_co_pread(blk, 0, 512, buffer, 0), ==, 0);
+}
+
+/* A start takes its time, and fails: it goes on. */
+static void test_again(void)
+{
+    BlockBackend *hidden;
+    Error *err = NULL;
+    int64_t begin = now_ms();
+
+    sec_open_idle(SEC_IMAGES, SEC_SIZE);
+    hidden = blk_new_with_bs(bdrv_find_node("hidden"), BLK_PERM_CONSISTENT_READ,
+                             BLK_PERM_ALL, &error_abort);
+    fault_delay("hidden", WHILE_MS);
+    fault_set("hidden", FAULT_REOPEN, EIO);
+    qemu_coroutine_enter(qemu_coroutine_create(read_entry, hidden));
+    replication_start_all(REPLICATION_MODE_SECONDARY, &err);
+    error_free_or_abort(&err);
+    /* Else the timer has not been missed, and this shows nothing */
+    g_assert_cmpint(now_ms() - begin, >=, WHILE_MS);
+    g_assert_cmpint(flushes(), ==, 0);
+    blk_unref(hidden);
+    host_writes();
+    await_flushes(1);
     sec_close();
 }
 
@@ -237,12 +355,17 @@ int main(int argc, char **argv)
     sec_init();
 
     add("paced", test_paced);
+    add("defer", test_defer);
     add("start", test_start);
+    add("start-error", test_start_error);
+    add("error", test_error);
     add("close", test_close);
     g_test_add_func("/colo/disk/pace/backlog", test_backlog);
-    g_test_add_func("/colo/disk/pace/writes-pass", test_writes_pass);
+    g_test_add_data_func("/colo/disk/pace/writes-pass", NULL, test_writes_pass);
+    g_test_add_data_func("/colo/disk/pace/writes-pass/filter", "copy-on-read",
+                         test_writes_pass);
     g_test_add_func("/colo/disk/pace/drained", test_drained);
-    g_test_add_func("/colo/disk/pace/error", test_error);
+    g_test_add_func("/colo/disk/pace/again", test_again);
     ret = g_test_run();
     sec_cleanup();
     return ret;
