@@ -55,16 +55,26 @@ static void last_started(void *opaque, bool running, RunState state)
     }
 }
 
-/* It falls asleep, or was woken up; who watches the run state is not told. */
-static void sleep_changed(Notifier *notifier, void *data)
+/* It falls asleep; who watches the run state is not told. */
+static void fell_asleep(Notifier *notifier, void *data)
 {
+    colo_request_checkpoint(COLO_TRIGGER_CAUSE_GUEST);
+}
+
+/* The main loop has reset it, and resumes the vCPUs next if it is "running" */
+static void woke_up(Notifier *notifier, void *data)
+{
+    if (held && runstate_is_running()) {
+        /* It fell asleep in a checkpoint, which has not ended yet */
+        runstate_set(RUN_STATE_COLO);
+    }
     colo_request_checkpoint(COLO_TRIGGER_CAUSE_GUEST);
 }
 
 static void __attribute__((constructor)) colo_guest_init(void)
 {
-    static Notifier falls_asleep = { .notify = sleep_changed };
-    static Notifier wakes_up = { .notify = sleep_changed };
+    static Notifier falls_asleep = { .notify = fell_asleep };
+    static Notifier wakes_up = { .notify = woke_up };
 
     qemu_register_suspend_notifier(&falls_asleep);
     qemu_register_wakeup_notifier(&wakes_up);
@@ -174,10 +184,15 @@ void colo_guest_hold(void)
     if (before == RUN_STATE_RUNNING) {
         halt(RUN_STATE_COLO);
         note_requested();
-    } else if (before == RUN_STATE_SUSPENDED) {
-        /* Else it could be woken up, and run.  Its clock runs on, but for us. */
-        cpu_disable_ticks();
+        return;
+    }
+    if (before == RUN_STATE_SUSPENDED) {
+        /* Else it could be woken up, and run */
         runstate_set(RUN_STATE_COLO);
+    }
+    if (told_running) {
+        /* It sleeps, or was reset as it slept: its clock runs on, but for us */
+        cpu_disable_ticks();
     }
 }
 
@@ -286,7 +301,6 @@ static void release_asleep(void)
 {
     if (before == RUN_STATE_SUSPENDED) {
         runstate_set(RUN_STATE_SUSPENDED);
-        cpu_enable_ticks();
     } else {
         /* It went to sleep as it was stopped */
         start_asleep();
@@ -301,12 +315,13 @@ void colo_guest_release(void)
     note_requested();
     if (sleeps()) {
         release_asleep();
-    } else if (before == RUN_STATE_SUSPENDED) {
-        /* It was reset, and waits for "cont" */
     } else if (after == RUN_STATE_RUNNING) {
         colo_guest_start();
     } else if (before == RUN_STATE_RUNNING) {
         halt_held(after);
+    }
+    if (told_running) {
+        cpu_enable_ticks();
     }
     held = false;
 }
