@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
+#include <dirent.h>
 #include "bench-cpus.h"
 
 void bench_cpus_divide(BenchCpus *cpus, const cpu_set_t *all)
@@ -52,4 +53,64 @@ void bench_cpus_use_theirs(const BenchCpus *cpus)
     if (cpus->split) {
         sched_setaffinity(0, sizeof(cpus->theirs), &cpus->theirs);
     }
+}
+
+bool bench_cpus_halve(const cpu_set_t *all, cpu_set_t host[2])
+{
+    int each = CPU_COUNT(all) / 2, seen = 0;
+
+    CPU_ZERO(&host[0]);
+    CPU_ZERO(&host[1]);
+    for (int cpu = 0; seen < 2 * each; cpu++) {
+        if (CPU_ISSET(cpu, all)) {
+            CPU_SET(cpu, &host[seen++ / each]);
+        }
+    }
+    return each > 0;
+}
+
+/* Threads that were there; false on error */
+static bool confine_threads(const char *path, const cpu_set_t *cpus, int *moved,
+                            Error **errp)
+{
+    DIR *dir = opendir(path);
+    struct dirent *entry;
+    cpu_set_t now;
+    bool ok = true;
+
+    if (!dir) {
+        error_setg_errno(errp, errno, "%s", path);
+        return false;
+    }
+    *moved = 0;
+    while (ok && (entry = readdir(dir))) {
+        pid_t tid = atoi(entry->d_name);
+
+        /* One that has ended needs none */
+        if (tid <= 0 || sched_getaffinity(tid, sizeof(now), &now) < 0 ||
+            CPU_EQUAL(&now, cpus)) {
+            continue;
+        }
+        (*moved)++;
+        if (sched_setaffinity(tid, sizeof(*cpus), cpus) < 0 && errno != ESRCH) {
+            error_setg_errno(errp, errno, "a thread can't be moved to other CPUs");
+            ok = false;
+        }
+    }
+    closedir(dir);
+    return ok;
+}
+
+bool bench_cpus_confine(pid_t pid, const cpu_set_t *cpus, Error **errp)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/task", (int)pid);
+    int moved;
+
+    /* One that was not yet moved may have made another one meanwhile */
+    do {
+        if (!confine_threads(path, cpus, &moved, errp)) {
+            return false;
+        }
+    } while (moved);
+    return true;
 }

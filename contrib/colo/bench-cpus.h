@@ -12,6 +12,7 @@
 #define COLO_BENCH_CPUS_H
 
 #include <sched.h>
+#include "qapi/error.h"
 
 typedef struct BenchCpus {
     bool split;          /* there are two or more; else nothing is pinned */
@@ -31,5 +32,13 @@ void bench_cpus_pin(BenchCpus *cpus);
 void bench_cpus_restore(const BenchCpus *cpus);
 /* Moves the calling thread to theirs; async-signal-safe. */
 void bench_cpus_use_theirs(const BenchCpus *cpus);
+
+/*
+ * Half of @all for each of two hosts; of an odd number the last is for none.  False
+ * where there is one at most (pure).
+ */
+bool bench_cpus_halve(const cpu_set_t *all, cpu_set_t host[2]);
+/* All threads of process @pid, and those that they make, have @cpus from now on. */
+bool bench_cpus_confine(pid_t pid, const cpu_set_t *cpus, Error **errp);
 
 #endif

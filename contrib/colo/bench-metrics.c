@@ -147,9 +147,9 @@ const BenchMetric bench_metrics[] = {
     /* Steps of a computation per second of the world's clock */
     { "work.idle", "work done, computing only", "M/s",
       BENCH_SCALAR, HIGH, "limit.work.idle" },
-    /* ... less what its vCPU waited for a CPU that others had */
-    { "work.idle.given", "work done, when there is a CPU", "M/s",
-      BENCH_SCALAR, HIGH, "limit.work.idle.given" },
+    /* ... each host with half of the CPUs of this machine, and no others */
+    { "work.apart", "work done, hosts with CPUs of their own", "M/s",
+      BENCH_SCALAR, HIGH, "limit.work.apart" },
     { "cost.cpu.p.idle", "CPU seconds per guest second, primary, idle", "s/s",
       BENCH_SCALAR, LOW, "limit.cpu.idle" },
     { "cost.cpu.s.idle", "CPU seconds per guest second, secondary, idle", "s/s",
@@ -253,7 +253,7 @@ const BenchMetric bench_metrics[] = {
       BENCH_SCALAR, LOW, NULL },
     { "limit.work.idle", "work done, computing only", "M/s",
       BENCH_SCALAR, HIGH, NULL },
-    { "limit.work.idle.given", "work done, when there is a CPU", "M/s",
+    { "limit.work.apart", "work done, hosts with CPUs of their own", "M/s",
       BENCH_SCALAR, HIGH, NULL },
     /* The saved devices; what is dirtied from one checkpoint to the next */
     { "limit.channel.idle", "size of the device state", "KiB",

@@ -130,17 +130,3 @@ int64_t bench_vcpus_awake_us(BenchVcpus *v)
     }
     return most / 1000;
 }
-
-int64_t bench_vcpus_waited_us(BenchVcpus *v)
-{
-    uint64_t most = 0;
-
-    for (guint i = 0; i < v->threads->len; i++) {
-        uint64_t waited = 0;
-
-        if (get_waited_ns(&g_array_index(v->threads, Thread, i), &waited)) {
-            most = MAX(most, waited);
-        }
-    }
-    return most / 1000;
-}

@@ -33,10 +33,5 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(BenchVcpus, bench_vcpus_free)
 void bench_vcpus_mark(BenchVcpus *vcpus);
 /* Since the mark, of that vCPU which was awake longest; microseconds */
 int64_t bench_vcpus_awake_us(BenchVcpus *vcpus);
-/*
- * For how long the one that has waited most has waited for a CPU of this host, since
- * its thread began, microseconds
- */
-int64_t bench_vcpus_waited_us(BenchVcpus *v);
 
 #endif

@@ -108,6 +108,49 @@ static void test_pin(void)
     g_assert_true(CPU_EQUAL(&now, &before));
 }
 
+static void test_halve(void)
+{
+    cpu_set_t all, host[2];
+
+    CPU_ZERO(&all);
+    g_assert_false(bench_cpus_halve(&all, host));
+    CPU_SET(2, &all);
+    g_assert_false(bench_cpus_halve(&all, host));
+    CPU_SET(4, &all);
+    CPU_SET(5, &all);
+    CPU_SET(7, &all);
+    CPU_SET(9, &all);
+    g_assert_true(bench_cpus_halve(&all, host));
+    g_assert_cmpint(CPU_COUNT(&host[0]), ==, 2);
+    g_assert_true(CPU_ISSET(2, &host[0]) && CPU_ISSET(4, &host[0]));
+    g_assert_cmpint(CPU_COUNT(&host[1]), ==, 2);
+    g_assert_true(CPU_ISSET(5, &host[1]) && CPU_ISSET(7, &host[1]));
+}
+
+static void test_confine(void)
+{
+    const char *argv[] = { "sleep", "1000", NULL };
+    cpu_set_t all, now, host[2];
+    GPid pid;
+
+    CPU_ZERO(&all);
+    g_assert_cmpint(sched_getaffinity(0, sizeof(all), &all), ==, 0);
+    if (!bench_cpus_halve(&all, host)) {
+        g_test_skip("needs two CPUs that may be chosen");
+        return;
+    }
+    g_assert_true(g_spawn_async(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH |
+                                G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &pid, NULL));
+    for (int i = 0; i < 2; i++) {
+        bench_cpus_confine(pid, &host[i], &error_abort);
+        g_assert_cmpint(sched_getaffinity(pid, sizeof(now), &now), ==, 0);
+        g_assert_true(CPU_EQUAL(&now, &host[i]));
+    }
+    kill(pid, SIGKILL);
+    g_assert_cmpint(waitpid(pid, NULL, 0), ==, pid);
+    g_assert_false(bench_cpus_confine(pid, &host[0], NULL));
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -115,5 +158,7 @@ int main(int argc, char **argv)
     g_test_add_func("/bench-output/bounds", test_bounds);
     g_test_add_func("/bench-cpus/divide", test_divide);
     g_test_add_func("/bench-cpus/pin", test_pin);
+    g_test_add_func("/bench-cpus/halve", test_halve);
+    g_test_add_func("/bench-cpus/confine", test_confine);
     return g_test_run();
 }
