@@ -16,6 +16,7 @@
 #include "qemu/timer.h"
 #include "sysemu/cpu-timers.h"
 #include "sysemu/cpus.h"
+#include "sysemu/reset.h"
 #include "sysemu/runstate.h"
 #include "sysemu/sysemu.h"
 #include "colo-guest.h"
@@ -31,7 +32,9 @@ static RunState after;          /* valid while held on P: at the release */
 static ColoFate fate;           /* valid while held on S: if it takes over */
 
 static bool taken_over;         /* S: until migration.c goes on with the guest */
-static bool starts_asleep;      /* ... which sleeps */
+
+/* The start ends with a guest that sleeps: valid until then, or until a reset */
+static bool starts_asleep;
 
 /* What the devices know; they are told one after the other, with the BQL */
 static bool telling;            /* not all of them yet */
@@ -65,10 +68,16 @@ static void fell_asleep(Notifier *notifier, void *data)
 static void woke_up(Notifier *notifier, void *data)
 {
     if (held && runstate_is_running()) {
-        /* It fell asleep in a checkpoint, which has not ended yet */
+        /* It fell asleep as it was held, which has not ended yet */
         runstate_set(RUN_STATE_COLO);
     }
     colo_request_checkpoint(COLO_TRIGGER_CAUSE_GUEST);
+}
+
+/* Whatever it was to be, it begins anew */
+static void was_reset(void *opaque)
+{
+    starts_asleep = false;
 }
 
 static void __attribute__((constructor)) colo_guest_init(void)
@@ -78,6 +87,7 @@ static void __attribute__((constructor)) colo_guest_init(void)
 
     qemu_register_suspend_notifier(&falls_asleep);
     qemu_register_wakeup_notifier(&wakes_up);
+    qemu_register_reset(was_reset, NULL);
     qemu_add_vm_change_state_handler_prio(first_started, NULL, INT_MIN);
     qemu_add_vm_change_state_handler_prio(last_started, NULL, INT_MAX);
 }
@@ -332,10 +342,16 @@ void colo_guest_hold_stopped(void)
     before = after = RUN_STATE_RUNNING;
 }
 
+void colo_guest_sleep_on(void)
+{
+    starts_asleep = true;
+}
+
 RunState colo_guest_drop_hold(RunState state)
 {
     state = held ? after : state;
     held = false;
+    starts_asleep = false;
     return state;
 }
 
