@@ -272,10 +272,19 @@ bool colo_guest_drain(uint32_t timeout_ms, Error **errp)
     return true;
 }
 
+/*
+ * Stopped on P: it sleeps, or was woken up just now, and the main loop has yet to
+ * reset it: so far it is as if it slept.
+ */
+static bool is_asleep(void)
+{
+    return runstate_check(RUN_STATE_SUSPENDED) || runstate_is_running();
+}
+
 /* Held on P: whether it will sleep at the release */
 static bool sleeps(void)
 {
-    return runstate_check(RUN_STATE_SUSPENDED) ||
+    return is_asleep() ||
            (before == RUN_STATE_SUSPENDED && runstate_check(RUN_STATE_COLO));
 }
 
@@ -299,11 +308,26 @@ static void halt_held(RunState state)
     }
 }
 
-/* A sleeping guest's vCPUs are paused, its clock and its devices are not. */
-static void start_asleep(void)
+/*
+ * A sleeping guest's vCPUs are paused, its clock and its devices are not.  Those of one
+ * that is about to be reset, to wake up, are resumed by the main loop, after that; but
+ * not if it is to be in another @state when it is awake.
+ */
+static void start_asleep(RunState state)
 {
-    if (!vm_prepare_start(false)) {
+    bool wakes_up = runstate_is_running();
+
+    if (wakes_up) {
+        /* Else there would be nothing to start */
+        runstate_set(RUN_STATE_COLO);
+    }
+    if (vm_prepare_start(false)) {
+        return;
+    }
+    if (!wakes_up) {
         runstate_set(RUN_STATE_SUSPENDED);
+    } else if (state != RUN_STATE_RUNNING) {
+        halt(state);
     }
 }
 
@@ -313,7 +337,7 @@ static void release_asleep(void)
         runstate_set(RUN_STATE_SUSPENDED);
     } else {
         /* It went to sleep as it was stopped */
-        start_asleep();
+        start_asleep(after);
     }
 }
 
@@ -357,8 +381,8 @@ RunState colo_guest_drop_hold(RunState state)
 
 void colo_guest_start_as(RunState state)
 {
-    if (runstate_check(RUN_STATE_SUSPENDED)) {
-        start_asleep();
+    if (is_asleep()) {
+        start_asleep(state);
     } else if (state == RUN_STATE_RUNNING) {
         colo_guest_start();
     } else {
