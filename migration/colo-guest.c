@@ -397,8 +397,8 @@ bool colo_guest_is_held(void)
 
 bool colo_guest_defer_stop(RunState state)
 {
-    if (held && after == RUN_STATE_RUNNING) {
-        /* Else it would be stopped already, and stay as it is */
+    if (held && after == RUN_STATE_RUNNING && !runstate_check(RUN_STATE_SUSPENDED)) {
+        /* Else it would be stopped already, or asleep, and stay as it is */
         after = state;
     }
     return held;
