@@ -16,6 +16,7 @@
 #include "qemu/timer.h"
 #include "sysemu/cpu-timers.h"
 #include "sysemu/cpus.h"
+#include "sysemu/reset.h"
 #include "sysemu/runstate.h"
 #include "sysemu/sysemu.h"
 #include "colo-guest.h"
@@ -31,7 +32,9 @@ static RunState after;          /* valid while held on P: at the release */
 static ColoFate fate;           /* valid while held on S: if it takes over */
 
 static bool taken_over;         /* S: until migration.c goes on with the guest */
-static bool starts_asleep;      /* ... which sleeps */
+
+/* The start ends with a guest that sleeps: valid until then, or until a reset */
+static bool starts_asleep;
 
 /* What the devices know; they are told one after the other, with the BQL */
 static bool telling;            /* not all of them yet */
@@ -65,10 +68,16 @@ static void fell_asleep(Notifier *notifier, void *data)
 static void woke_up(Notifier *notifier, void *data)
 {
     if (held && runstate_is_running()) {
-        /* It fell asleep in a checkpoint, which has not ended yet */
+        /* It fell asleep as it was held, which has not ended yet */
         runstate_set(RUN_STATE_COLO);
     }
     colo_request_checkpoint(COLO_TRIGGER_CAUSE_GUEST);
+}
+
+/* Whatever it was to be, it begins anew */
+static void was_reset(void *opaque)
+{
+    starts_asleep = false;
 }
 
 static void __attribute__((constructor)) colo_guest_init(void)
@@ -78,6 +87,7 @@ static void __attribute__((constructor)) colo_guest_init(void)
 
     qemu_register_suspend_notifier(&falls_asleep);
     qemu_register_wakeup_notifier(&wakes_up);
+    qemu_register_reset(was_reset, NULL);
     qemu_add_vm_change_state_handler_prio(first_started, NULL, INT_MIN);
     qemu_add_vm_change_state_handler_prio(last_started, NULL, INT_MAX);
 }
@@ -262,10 +272,19 @@ bool colo_guest_drain(uint32_t timeout_ms, Error **errp)
     return true;
 }
 
+/*
+ * Stopped on P: it sleeps, or was woken up just now, and the main loop has yet to
+ * reset it: so far it is as if it slept.
+ */
+static bool is_asleep(void)
+{
+    return runstate_check(RUN_STATE_SUSPENDED) || runstate_is_running();
+}
+
 /* Held on P: whether it will sleep at the release */
 static bool sleeps(void)
 {
-    return runstate_check(RUN_STATE_SUSPENDED) ||
+    return is_asleep() ||
            (before == RUN_STATE_SUSPENDED && runstate_check(RUN_STATE_COLO));
 }
 
@@ -289,11 +308,26 @@ static void halt_held(RunState state)
     }
 }
 
-/* A sleeping guest's vCPUs are paused, its clock and its devices are not. */
-static void start_asleep(void)
+/*
+ * A sleeping guest's vCPUs are paused, its clock and its devices are not.  Those of one
+ * that is about to be reset, to wake up, are resumed by the main loop, after that; but
+ * not if it is to be in another @state when it is awake.
+ */
+static void start_asleep(RunState state)
 {
-    if (!vm_prepare_start(false)) {
+    bool wakes_up = runstate_is_running();
+
+    if (wakes_up) {
+        /* Else there would be nothing to start */
+        runstate_set(RUN_STATE_COLO);
+    }
+    if (vm_prepare_start(false)) {
+        return;
+    }
+    if (!wakes_up) {
         runstate_set(RUN_STATE_SUSPENDED);
+    } else if (state != RUN_STATE_RUNNING) {
+        halt(state);
     }
 }
 
@@ -303,7 +337,7 @@ static void release_asleep(void)
         runstate_set(RUN_STATE_SUSPENDED);
     } else {
         /* It went to sleep as it was stopped */
-        start_asleep();
+        start_asleep(after);
     }
 }
 
@@ -332,17 +366,23 @@ void colo_guest_hold_stopped(void)
     before = after = RUN_STATE_RUNNING;
 }
 
+void colo_guest_sleep_on(void)
+{
+    starts_asleep = true;
+}
+
 RunState colo_guest_drop_hold(RunState state)
 {
     state = held ? after : state;
     held = false;
+    starts_asleep = false;
     return state;
 }
 
 void colo_guest_start_as(RunState state)
 {
-    if (runstate_check(RUN_STATE_SUSPENDED)) {
-        start_asleep();
+    if (is_asleep()) {
+        start_asleep(state);
     } else if (state == RUN_STATE_RUNNING) {
         colo_guest_start();
     } else {
@@ -357,8 +397,8 @@ bool colo_guest_is_held(void)
 
 bool colo_guest_defer_stop(RunState state)
 {
-    if (held && after == RUN_STATE_RUNNING) {
-        /* Else it would be stopped already, and stay as it is */
+    if (held && after == RUN_STATE_RUNNING && !runstate_check(RUN_STATE_SUSPENDED)) {
+        /* Else it would be stopped already, or asleep, and stay as it is */
         after = state;
     }
     return held;

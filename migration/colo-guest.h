@@ -72,6 +72,12 @@ void colo_guest_release(void);
 void colo_guest_hold_stopped(void);
 
 /*
+ * P: the guest, stopped, is falling asleep: who starts it next, if it is not reset
+ * before, makes it "suspended".
+ */
+void colo_guest_sleep_on(void);
+
+/*
  * P: it is not held any more; its run state stays.  Returns what it is to be:
  * if it was not held, that is @state.
  */

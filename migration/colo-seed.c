@@ -20,6 +20,7 @@
 /* With the BQL */
 static VMChangeStateEntry *watch;   /* NULL: no first copy is being sent */
 static RunState wanted;             /* what the guest is to be after it */
+static bool woken_up;               /* since "migrate" */
 
 static void guest_changed(void *opaque, bool running, RunState state)
 {
@@ -37,6 +38,7 @@ static void watch_guest(void)
 {
     /* One that stands still now is to run with the first epoch */
     wanted = RUN_STATE_RUNNING;
+    woken_up = false;
     watch = qemu_add_vm_change_state_handler(guest_changed, NULL);
 }
 
@@ -78,6 +80,9 @@ static void migration_changed(Notifier *notifier, void *data)
 
         if (state != RUN_STATE_RUNNING && runstate_is_running()) {
             vm_stop(state);
+        } else if (state == RUN_STATE_RUNNING && runstate_check(RUN_STATE_COLO)) {
+            /* It slept, and was woken up after that, while it was held still */
+            vm_start();
         }
     }
 }
@@ -85,11 +90,16 @@ static void migration_changed(Notifier *notifier, void *data)
 void colo_seed_start_guest(void)
 {
     colo_guest_start_as(unwatch_guest());
+    if (woken_up) {
+        /* Its reset may have come after its devices were sent */
+        colo_request_checkpoint(COLO_TRIGGER_CAUSE_GUEST);
+    }
 }
 
 /*
  * The guest falls asleep just as the end of the migration stops it.  No way leads from
- * "finish-migrate" to "suspended", so that QEMU would abort, but from "colo".
+ * "finish-migrate" to "suspended", so that QEMU would abort, but from "colo".  And
+ * should the migration fail after all, migration.c starts whatever ran before it.
  *
  * The main loop, with the BQL
  */
@@ -97,14 +107,23 @@ static void falls_asleep(Notifier *notifier, void *data)
 {
     if (watch && runstate_check(RUN_STATE_FINISH_MIGRATE)) {
         runstate_set(RUN_STATE_COLO);
+        colo_guest_sleep_on();
     }
+}
+
+/* The same; as the end of each migration does, too, to one that sleeps */
+static void wakes_up(Notifier *notifier, void *data)
+{
+    woken_up = true;
 }
 
 static void __attribute__((constructor)) colo_seed_init(void)
 {
     static Notifier migration = { .notify = migration_changed };
     static Notifier sleep = { .notify = falls_asleep };
+    static Notifier wake = { .notify = wakes_up };
 
     add_migration_state_change_notifier(&migration);
     qemu_register_suspend_notifier(&sleep);
+    qemu_register_wakeup_notifier(&wake);
 }

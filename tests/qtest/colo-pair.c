@@ -441,6 +441,16 @@ void colo_pair_fail_over_to_secondary(ColoPair *pair)
     colo_guest_check(pair->p, pair->scratch);
 }
 
+void colo_pair_take_over(ColoPair *pair, const char *status)
+{
+    colo_side_kill(pair->p);
+    pair->p = pair->s;
+    pair->s = NULL;
+    colo_side_ok(pair->p, "{'execute': 'x-colo-lost-heartbeat'}");
+    colo_side_until(pair->p, "query-colo-status", "mode", "none");
+    colo_side_until(pair->p, "query-status", "status", status);
+}
+
 /* The fresh secondary's disk becomes equal; leaves the guest stopped */
 static void pair_resync_disk(ColoPair *pair, int i)
 {

@@ -101,6 +101,8 @@ void colo_pair_fail_over_to_primary(ColoPair *pair);
 
 /* The primary vanishes, the secondary takes its place. */
 void colo_pair_fail_over_to_secondary(ColoPair *pair);
+/* The same and no more; the survivor says @status about its guest then. */
+void colo_pair_take_over(ColoPair *pair, const char *status);
 
 /* The fresh secondary's disks become equal; leaves the primary's guest stopped. */
 void colo_pair_resync(ColoPair *pair);

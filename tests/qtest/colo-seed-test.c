@@ -156,12 +156,7 @@ static void expect_stays(ColoPair *pair)
     /* The secondary is told by a checkpoint */
     colo_side_until(pair->s, "query-status", "status", "colo");
     colo_side_until(pair->p, "query-status", "status", "paused");
-    colo_side_kill(pair->p);
-    pair->p = pair->s;
-    pair->s = NULL;
-    colo_side_ok(pair->p, "{'execute': 'x-colo-lost-heartbeat'}");
-    colo_side_until(pair->p, "query-colo-status", "mode", "none");
-    colo_side_until(pair->p, "query-status", "status", "paused");
+    colo_pair_take_over(pair, "paused");
     colo_side_ok(pair->p, "{'execute': 'cont'}");
     colo_guest_check(pair->p, pair->scratch);
     colo_pair_free(pair);

@@ -50,17 +50,6 @@ static void wake_up(ColoSide *side)
     } while (!side_is(side, "running"));
 }
 
-/* The primary vanishes; the secondary says this about its guest then. */
-static void take_over(ColoPair *pair, const char *status)
-{
-    colo_side_kill(pair->p);
-    pair->p = pair->s;
-    pair->s = NULL;
-    colo_side_ok(pair->p, "{'execute': 'x-colo-lost-heartbeat'}");
-    colo_side_until(pair->p, "query-colo-status", "mode", "none");
-    colo_side_until(pair->p, "query-status", "status", status);
-}
-
 /* The survivor's guest, awake, counts; its numbers are of two lives. */
 static void expect_counting(ColoPair *pair)
 {
@@ -105,7 +94,7 @@ static void test_storm(void)
         wake_up(pair->p);
     }
     colo_pair_checkpoints(pair, 3);
-    take_over(pair, "running");
+    colo_pair_take_over(pair, "running");
     expect_counting(pair);
     colo_pair_free(pair);
 }
@@ -123,7 +112,7 @@ static void test_told(void)
     wake_up(pair->p);
     colo_query_await_count(pair->p, "guest", 2);
     colo_side_until(pair->s, "query-status", "status", "running");
-    take_over(pair, "running");
+    colo_pair_take_over(pair, "running");
     expect_counting(pair);
     colo_pair_free(pair);
 }
@@ -142,7 +131,7 @@ static void test_survives(void)
     /* Nobody can run it there */
     colo_side_ok(pair->s, "{'execute': 'cont'}");
     g_assert(side_is(pair->s, "colo"));
-    take_over(pair, "suspended");
+    colo_pair_take_over(pair, "suspended");
     colo_side_await(pair->p, "SUSPEND", 1, COLO_WAIT_MS);
     go_on(pair);
 }
@@ -156,7 +145,7 @@ static void test_survives_ahead(void)
     colo_query_await_epoch(pair->s, 1);
     colo_guest_sleep(pair->s);
     colo_side_until(pair->s, "query-status", "status", "suspended");
-    take_over(pair, "suspended");
+    colo_pair_take_over(pair, "suspended");
     go_on(pair);
 }
 
@@ -186,11 +175,12 @@ static void test_primary_survives(void)
     colo_side_until(pair->p, "query-colo-status", "mode", "none");
     colo_side_until(pair->p, "query-status", "status", "suspended");
     colo_side_until(pair->p, "query-migrate", "status", "completed");
-    /* The end of the migration wakes it up */
+    /* The end of the migration wakes it up; nobody but that asks for a checkpoint */
     colo_pair_protect(pair);
     colo_side_until(pair->p, "query-status", "status", "running");
-    colo_query_checkpoint(pair);
-    take_over(pair, "running");
+    colo_query_await_count(pair->p, "guest", 1);
+    colo_query_await_epoch(pair->s, 1);
+    colo_pair_take_over(pair, "running");
     expect_counting(pair);
     colo_pair_free(pair);
 }
@@ -236,7 +226,7 @@ static void test_clock(void)
     g_assert_cmpint(asleep, >, before);
     colo_query_checkpoint(pair);
     colo_query_await_epoch(pair->s, 2);
-    take_over(pair, "suspended");
+    colo_pair_take_over(pair, "suspended");
     after = clock_ns(pair->p);
     real_ns = g_get_monotonic_time() * 1000 - real_ns;
     g_test_message("the guest's clock has gone on by %" PRId64 " ms, the world's "

@@ -65,17 +65,6 @@ static void test_stop_stays(void)
     colo_pair_free(pair);
 }
 
-/* The primary vanishes; the secondary says this about its guest then. */
-static void take_over(ColoPair *pair, const char *status)
-{
-    colo_side_kill(pair->p);
-    pair->p = pair->s;
-    pair->s = NULL;
-    colo_side_ok(pair->p, "{'execute': 'x-colo-lost-heartbeat'}");
-    colo_side_until(pair->p, "query-colo-status", "mode", "none");
-    colo_side_until(pair->p, "query-status", "status", status);
-}
-
 static void go_on(ColoPair *pair)
 {
     colo_side_ok(pair->p, "{'execute': 'cont'}");
@@ -98,7 +87,7 @@ static void test_stop_survives(void)
     colo_side_ok(pair->s, "{'execute': 'cont'}");
     status = colo_side_ask(pair->s, "status", "{'execute': 'query-status'}");
     g_assert_cmpstr(status, ==, "colo");
-    take_over(pair, "paused");
+    colo_pair_take_over(pair, "paused");
     go_on(pair);
 }
 
@@ -153,7 +142,7 @@ static void test_stop_meets_p(void)
     colo_side_thaw_vcpu(pair->p);
     colo_side_until(pair->p, "query-status", "status", "paused");
     colo_query_await_epoch(pair->s, epoch + 1);
-    take_over(pair, "paused");
+    colo_pair_take_over(pair, "paused");
     go_on(pair);
 }
 
@@ -169,7 +158,7 @@ static void test_stop_meets_s(void)
     colo_side_thaw_vcpu(pair->s);
     colo_query_await_epoch(pair->s, 1);
     colo_side_until(pair->s, "query-status", "status", "running");
-    take_over(pair, "running");
+    colo_pair_take_over(pair, "running");
     go_on(pair);
 }
 
@@ -245,7 +234,7 @@ static void test_watchdog(void)
     colo_side_until(pair->p, "query-status", "status", "watchdog");
     colo_side_until(pair->s, "query-status", "status", "colo");
     colo_query_checkpoint(pair);
-    take_over(pair, "paused");
+    colo_pair_take_over(pair, "paused");
     go_on(pair);
 }
 
@@ -269,7 +258,7 @@ static void test_shutdown(void)
     colo_side_until(pair->p, "query-status", "status", "shutdown");
     colo_side_until(pair->s, "query-status", "status", "colo");
     colo_query_checkpoint(pair);
-    take_over(pair, "paused");
+    colo_pair_take_over(pair, "paused");
     colo_pair_free(pair);
 }
 
@@ -288,7 +277,7 @@ static void test_io_error(void)
     colo_query_checkpoint(pair);
     colo_side_until(pair->p, "query-status", "status", "io-error");
     /* The survivor's disk may be well: it runs.  This one is full as well. */
-    take_over(pair, "io-error");
+    colo_pair_take_over(pair, "io-error");
     go_on(pair);
 }
 
@@ -304,7 +293,7 @@ static void test_io_error_over(void)
     colo_side_ok(pair->p, "{'execute': 'cont'}");
     colo_side_until(pair->p, "query-status", "status", "running");
     colo_query_checkpoint(pair);
-    take_over(pair, "running");
+    colo_pair_take_over(pair, "running");
     /* So nothing has been written to this disk, which is full once, too */
     colo_guest_write_full_disk(pair->p);
     colo_side_until(pair->p, "query-status", "status", "io-error");
