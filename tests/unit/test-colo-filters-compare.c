@@ -217,6 +217,58 @@ static void test_quit(void)
     fw_end();
 }
 
+/*
+ * The engine of colo-compare, of which nobody takes what it releases.  A frame that
+ * was let in before a checkpoint is of the epoch which that commits: it has to be
+ * taken, though that epoch fills all there is for what was released.
+ */
+
+static void ignore(void *opaque)
+{
+}
+
+static ColoTaken primary_sends(ColoComparer *c, char *big, uint64_t epoch)
+{
+    struct iovec iov = { .iov_base = big, .iov_len = 60000 };
+
+    return colo_comparer_primary(c, &iov, 1, 0, epoch);
+}
+
+static void test_full_at_checkpoint(void)
+{
+    enum { FRAMES = 1000 };
+    g_autofree char *big = g_strnfill(60000, 'x');
+    Object *obj = object_new("container");
+    ColoComparer c = { .deliver = ignore, .want = ignore };
+    ColoHeldList released = QTAILQ_HEAD_INITIALIZER(released);
+    ColoHeld *held;
+    unsigned count = 0;
+
+    colo_epoch_set(1);
+    colo_comparer_init(&c, obj);
+    colo_comparer_event(&c, COLO_EVENT_CHECKPOINT);
+    for (int i = 0; i < FRAMES; i++) {
+        g_assert_cmpint(primary_sends(&c, big, 1), ==, COLO_TAKEN);
+    }
+    g_assert_true(colo_comparer_has_room(&c));
+    colo_epoch_set(2);
+    colo_comparer_event(&c, COLO_EVENT_CHECKPOINT);
+    g_assert_cmpint(primary_sends(&c, big, 1), ==, COLO_TAKEN_RELEASED);
+    /* That one, and no more */
+    g_assert_cmpint(primary_sends(&c, big, 2), ==, COLO_TAKEN_NOT);
+    g_assert_false(colo_comparer_has_room(&c));
+    g_assert_cmpint(primary_sends(&c, big, 2), ==, COLO_TAKEN_NOT);
+    colo_comparer_take(&c, &released);
+    QTAILQ_FOREACH(held, &released, in_order) {
+        count++;
+    }
+    g_assert_cmpuint(count, ==, FRAMES + 1);
+    colo_comparer_done(&c, &released);
+    g_assert_true(colo_comparer_has_room(&c));
+    object_unref(obj);
+    colo_comparer_finalize(&c);
+}
+
 int main(int argc, char **argv)
 {
     fw_init(&argc, &argv);
@@ -227,5 +279,7 @@ int main(int argc, char **argv)
                     test_netdev_refused);
     g_test_add_func("/colo/filters/compare/failover", test_failover);
     g_test_add_func("/colo/filters/compare/quit", test_quit);
+    g_test_add_func("/colo/filters/compare/full-at-checkpoint",
+                    test_full_at_checkpoint);
     return fw_run();
 }
