@@ -10,6 +10,7 @@
  *     fw_expect_written("a ");
  *     fw_end();
  *
+ * Frames are texts, with zeros behind those that are shorter than an Ethernet header.
  * One filter at a time.  What cannot be is asserted, and no wait is without end.
  *
  * Copyright (c) 2026 the qemu-colo developers
@@ -95,6 +96,9 @@ void fw_connect_peer(const char *connections);
  */
 uint64_t fw_peer_write(const char *text);
 void fw_peer_send(const char *text);
+
+/* Likewise a frame which is no more than this, even if no Ethernet frame is */
+void fw_peer_write_bytes(const void *data, size_t len);
 
 /* What the peer can read now goes to fw.written. */
 void fw_peer_read(void);
