@@ -423,6 +423,21 @@ void fw_stop(void)
     fw.nic.receive_disabled = fw.netdev.receive_disabled = false;
 }
 
+void fw_go_on(void)
+{
+    fw.nic_refuses = fw.netdev_refuses = NULL;
+    fw.nic_full = fw.netdev_full = false;
+    fw.running = true;
+    qemu_notify_event();
+}
+
+void fw_expect_left(const char *text)
+{
+    g_string_truncate(fw.passed, 0);
+    fw_delete();
+    g_assert_cmpstr(fw.passed->str, ==, text);
+}
+
 void fw_init(int *argc, char ***argv)
 {
     dir = g_dir_make_tmp("colo-filters-XXXXXX", NULL);

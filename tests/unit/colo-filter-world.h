@@ -120,4 +120,10 @@ void fw_checkpoint(uint64_t epoch);
 /* The guest stops, and the net layer drops what it kept. */
 void fw_stop(void);
 
+/* The guest runs (again), nothing is full, and whoever waited for that looks again. */
+void fw_go_on(void);
+
+/* The filter goes, and @text is all that it had left, and passes on. */
+void fw_expect_left(const char *text);
+
 #endif

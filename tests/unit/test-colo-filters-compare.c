@@ -68,6 +68,14 @@ static void secondary_comes(const char *marker)
     fw_peer_write(marker);
 }
 
+/* In the first epoch, and both know that */
+static void compare_begin(void)
+{
+    compare_new();
+    compare_checkpoint(1);
+    secondary_comes("[1]");
+}
+
 static void both_send(const char *text)
 {
     fw_expect_received(text, true);
@@ -107,9 +115,7 @@ static void test_half(void)
 {
     static const uint8_t half[] = { 0, 0, 0, 2, 'a' };
 
-    compare_new();
-    compare_checkpoint(1);
-    secondary_comes("[1]");
+    compare_begin();
     fw_expect_received("a", true);
     g_assert_cmpint(send(fw.peer, half, sizeof(half), 0), ==, sizeof(half));
     secondary_comes("[1]");
@@ -122,22 +128,18 @@ static void test_half(void)
 /* A netdev that is full, and a guest that is stopped, get nothing. */
 static void test_netdev_waits(void)
 {
-    compare_new();
-    compare_checkpoint(1);
-    secondary_comes("[1]");
+    compare_begin();
     fw.netdev_full = true;
     both_send("a");
     both_send("b");
     fw_expect_passed("");
-    fw.netdev_full = false;
-    qemu_notify_event();
+    fw_go_on();
     fw_expect_passed("netdev:a netdev:b ");
     fw.running = false;
     both_send("c");
     fw_expect_passed("");
     compare_checkpoint(2);
-    fw.running = true;
-    qemu_notify_event();
+    fw_go_on();
     fw_expect_passed("netdev:c ");
     fw_end();
 }
@@ -145,9 +147,7 @@ static void test_netdev_waits(void)
 /* What the netdev has not taken when the guest stops comes again. */
 static void test_netdev_refused(void)
 {
-    compare_new();
-    compare_checkpoint(1);
-    secondary_comes("[1]");
+    compare_begin();
     fw.netdev_refuses = "b";
     both_send("a");
     both_send("b");
@@ -156,10 +156,7 @@ static void test_netdev_refused(void)
     fw_stop();
     g_assert_cmpint(fw.netdev_purges, ==, 1);
     compare_checkpoint(2);
-    fw.netdev_refuses = NULL;
-    fw.netdev_full = false;
-    fw.running = true;
-    qemu_notify_event();
+    fw_go_on();
     fw_expect_passed("netdev:b netdev:c ");
     /* The netdev may have taken it meanwhile */
     fw_peer_write("[2]");
@@ -168,25 +165,20 @@ static void test_netdev_refused(void)
     fw.netdev_full = false;
     fw.netdev.receive_disabled = 0;
     fw_stop();
-    fw.running = true;
-    qemu_notify_event();
+    fw_go_on();
     both_send("e");
     fw_expect_passed("netdev:d netdev:e ");
     /* Deleted, it leaves nothing behind */
     fw.netdev_refuses = "f";
     both_send("f");
     fw_stop();
-    g_string_truncate(fw.passed, 0);
-    fw_delete();
-    g_assert_cmpstr(fw.passed->str, ==, "netdev:f ");
+    fw_expect_left("netdev:f ");
     fw_end();
 }
 
 static void test_failover(void)
 {
-    compare_new();
-    compare_checkpoint(1);
-    secondary_comes("[1]");
+    compare_begin();
     fw_expect_received("a", true);
     fw_expect_received("b", true);
     fw.netdev_full = true;
@@ -194,8 +186,7 @@ static void test_failover(void)
     /* That must not come before them */
     fw_expect_received("c", true);
     fw_expect_passed("");
-    fw.netdev_full = false;
-    qemu_notify_event();
+    fw_go_on();
     fw_expect_passed("netdev:a netdev:b netdev:c ");
     fw_expect_received("d", false);
     compare_checkpoint(1);
