@@ -317,6 +317,8 @@ static void expect_runts_dropped(NetFilterDirection direction, uint32_t vnet_hdr
     memset(bytes, 'x', sizeof(bytes));
     memcpy(bytes + vnet_hdr_len + 12, type, 2);
     in_new(direction);
+    fw_peer_send("[1]");
+    fw_checkpoint(1);
     fw.netdev.vnet_hdr_len = vnet_hdr_len;
     for (size_t len = 1; len < least; len++) {
         fw_peer_write_bytes(bytes, len);
