@@ -230,7 +230,8 @@ static bool has_room(const ColoComparer *c)
 bool colo_comparer_has_room(ColoComparer *c)
 {
     QEMU_LOCK_GUARD(&c->lock);
-    return has_room(c);
+    c->promised = has_room(c);
+    return c->promised;
 }
 
 bool colo_comparer_is_open(ColoComparer *c)
@@ -248,10 +249,11 @@ ColoTaken colo_comparer_primary(ColoComparer *c, const struct iovec *iov,
     bool released;
 
     enter(c);
-    if (has_room(c) && len <= COLO_HELD_LARGE) {
+    if ((c->promised || has_room(c)) && len <= COLO_HELD_LARGE) {
         held = colo_core_new_held(c->core, iov, iovcnt, len,
                                   MIN(vnet_hdr_len, len));
     }
+    c->promised = false;
     if (held) {
         held->epoch = epoch;
         colo_core_primary(c->core, held, now_ms());

@@ -60,6 +60,7 @@ struct ColoComparer {
     size_t outbox_bytes;            /* lock */
     ColoReason wanted;              /* lock; the last reason, outlasts wants */
     bool wants;                     /* lock; tell when it is released */
+    bool promised;                  /* lock; the next frame of P's is taken */
     bool quitting;                  /* lock; nothing more is released */
     bool slowing;                   /* lock; the guest, for what is held */
     uint64_t slowed;                /* lock; how often that began */
@@ -109,7 +110,7 @@ void colo_comparer_run(ColoComparer *c, QEMUBHFunc *fn, void *opaque);
 bool colo_comparer_in_thread(const ColoComparer *c);
 
 typedef enum ColoTaken {
-    COLO_TAKEN_NOT,         /* too long, or far more is held than should be */
+    COLO_TAKEN_NOT,         /* too long, or no room, and none was promised */
     COLO_TAKEN,
     COLO_TAKEN_RELEASED,    /* and the owner is to look into the outbox */
 } ColoTaken;
@@ -125,7 +126,11 @@ ColoTaken colo_comparer_primary(ColoComparer *c, const struct iovec *iov,
 /* Would a frame of P's leave at once, uncompared?  Any thread. */
 bool colo_comparer_is_open(ColoComparer *c);
 
-/* May more of P's frames come?  Any thread. */
+/*
+ * May more of P's frames come?  If so, the next one is taken, whatever a checkpoint
+ * releases until then: it may be of the epoch that this ends, and nobody would send
+ * it again.  So the limits may be exceeded by one frame.  Any thread.
+ */
 bool colo_comparer_has_room(ColoComparer *c);
 
 /*

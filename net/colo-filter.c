@@ -84,7 +84,7 @@ static const Shown shown_in[] = {
     SHOW("in-bytes", bytes, "bytes read from indev, lengths included"),
     SHOW("in-dropped", dropped, "frames read from indev that belonged to an "
          "epoch which is over, came from a peer given up, or were shorter than "
-         "their headers"),
+         "an Ethernet header, or a virtio-net one before it"),
     SHOW("in-connections", connections, "how often indev was connected"),
     SHOW("in-errors", errors, "connections of indev closed because the peer "
          "sent nonsense"),

@@ -20,6 +20,7 @@
 #include "net/colo-epoch.h"
 #include "net/colo-frame.h"
 #include "net/colo-request.h"
+#include "net/eth.h"
 #include "net/vhost_net.h"
 #include "sysemu/runstate.h"
 #include "sysemu/sysemu.h"
@@ -30,12 +31,35 @@ FilterWorld fw = { .peer = -1 };
 static VMChangeStateHandler *vm_change;
 static void *vm_change_opaque;
 
+/* The least that an Ethernet frame is: @text, and zeros if it is shorter */
+typedef struct Text {
+    char padded[ETH_HLEN];
+    struct iovec iov;
+} Text;
+
+static const struct iovec *text_frame(Text *t, const char *text)
+{
+    size_t len = strlen(text);
+
+    t->iov = (struct iovec) { .iov_base = (char *)text, .iov_len = len };
+    if (len < sizeof(t->padded)) {
+        memset(t->padded, 0, sizeof(t->padded));
+        memcpy(t->padded, text, len);
+        t->iov.iov_base = t->padded;
+        t->iov.iov_len = sizeof(t->padded);
+    }
+    return &t->iov;
+}
+
 /* QEMU's parts which are played here */
 
 static bool is_frame(const struct iovec *iov, const char *text)
 {
-    return text && iov->iov_len == strlen(text) &&
-           !memcmp(iov->iov_base, text, iov->iov_len);
+    Text t;
+    const struct iovec *frame = text ? text_frame(&t, text) : NULL;
+
+    return frame && iov->iov_len == frame->iov_len &&
+           !memcmp(iov->iov_base, frame->iov_base, iov->iov_len);
 }
 
 ssize_t qemu_netfilter_pass_to_next(NetClientState *sender, unsigned flags,
@@ -315,21 +339,25 @@ void fw_connect_peer(const char *connections)
     }
 }
 
+static ssize_t receive(const struct iovec *iov)
+{
+    return NETFILTER_GET_CLASS(OBJECT(fw.nf))->receive_iov(fw.nf, &fw.netdev, 0,
+                                                           iov, 1, NULL);
+}
+
 void fw_receive(const char *text)
 {
-    struct iovec iov = { .iov_base = (char *)text, .iov_len = strlen(text) };
+    Text t;
 
-    NETFILTER_GET_CLASS(OBJECT(fw.nf))->receive_iov(fw.nf, &fw.netdev, 0, &iov, 1,
-                                                    NULL);
+    receive(text_frame(&t, text));
 }
 
 void fw_expect_received(const char *text, bool kept)
 {
-    struct iovec iov = { .iov_base = (char *)text, .iov_len = strlen(text) };
+    Text t;
+    const struct iovec *iov = text_frame(&t, text);
 
-    g_assert_cmpint(NETFILTER_GET_CLASS(OBJECT(fw.nf))->receive_iov(
-                        fw.nf, &fw.netdev, 0, &iov, 1, NULL),
-                    ==, kept ? strlen(text) : 0);
+    g_assert_cmpint(receive(iov), ==, kept ? iov->iov_len : 0);
 }
 
 void fw_event(int event)
@@ -343,25 +371,40 @@ void fw_checkpoint(uint64_t epoch)
     fw_event(COLO_EVENT_CHECKPOINT);
 }
 
+static uint64_t peer_write_all(ColoFrameWriter *w)
+{
+    struct iovec out[2];
+    uint64_t size = w->used;
+
+    g_assert_cmpint(colo_frame_writer_peek(w, out), ==, 1);
+    g_assert_cmpint(send(fw.peer, out[0].iov_base, size, 0), ==, size);
+    colo_frame_writer_destroy(w);
+    fw_settle();
+    return size;
+}
+
 uint64_t fw_peer_write(const char *text)
 {
     ColoFrameWriter w;
-    struct iovec iov = { .iov_base = (char *)text, .iov_len = strlen(text) };
-    struct iovec out[2];
-    uint64_t size;
+    Text t;
 
     colo_frame_writer_init(&w, 2 * COLO_FRAME_LEN_MAX, false);
     if (text[0] == '[') {
         colo_frame_writer_put_marker(&w, g_ascii_strtoull(text + 1, NULL, 10));
     } else {
-        colo_frame_writer_put(&w, &iov, 1, 0);
+        colo_frame_writer_put(&w, text_frame(&t, text), 1, 0);
     }
-    size = w.used;
-    g_assert_cmpint(colo_frame_writer_peek(&w, out), ==, 1);
-    g_assert_cmpint(send(fw.peer, out[0].iov_base, size, 0), ==, size);
-    colo_frame_writer_destroy(&w);
-    fw_settle();
-    return size;
+    return peer_write_all(&w);
+}
+
+void fw_peer_write_bytes(const void *data, size_t len)
+{
+    ColoFrameWriter w;
+    struct iovec iov = { .iov_base = (void *)data, .iov_len = len };
+
+    colo_frame_writer_init(&w, 2 * COLO_FRAME_LEN_MAX, false);
+    colo_frame_writer_put(&w, &iov, 1, 0);
+    peer_write_all(&w);
 }
 
 void fw_peer_send(const char *text)
@@ -378,6 +421,21 @@ void fw_stop(void)
     fw.running = false;
     vm_change(vm_change_opaque, false, RUN_STATE_COLO);
     fw.nic.receive_disabled = fw.netdev.receive_disabled = false;
+}
+
+void fw_go_on(void)
+{
+    fw.nic_refuses = fw.netdev_refuses = NULL;
+    fw.nic_full = fw.netdev_full = false;
+    fw.running = true;
+    qemu_notify_event();
+}
+
+void fw_expect_left(const char *text)
+{
+    g_string_truncate(fw.passed, 0);
+    fw_delete();
+    g_assert_cmpstr(fw.passed->str, ==, text);
 }
 
 void fw_init(int *argc, char ***argv)

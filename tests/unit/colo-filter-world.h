@@ -10,6 +10,7 @@
  *     fw_expect_written("a ");
  *     fw_end();
  *
+ * Frames are texts, with zeros behind those that are shorter than an Ethernet header.
  * One filter at a time.  What cannot be is asserted, and no wait is without end.
  *
  * Copyright (c) 2026 the qemu-colo developers
@@ -96,6 +97,9 @@ void fw_connect_peer(const char *connections);
 uint64_t fw_peer_write(const char *text);
 void fw_peer_send(const char *text);
 
+/* Likewise a frame which is no more than this, even if no Ethernet frame is */
+void fw_peer_write_bytes(const void *data, size_t len);
+
 /* What the peer can read now goes to fw.written. */
 void fw_peer_read(void);
 
@@ -115,5 +119,11 @@ void fw_checkpoint(uint64_t epoch);
 
 /* The guest stops, and the net layer drops what it kept. */
 void fw_stop(void);
+
+/* The guest runs (again), nothing is full, and whoever waited for that looks again. */
+void fw_go_on(void);
+
+/* The filter goes, and @text is all that it had left, and passes on. */
+void fw_expect_left(const char *text);
 
 #endif

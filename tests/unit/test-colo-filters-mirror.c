@@ -10,10 +10,22 @@
 #include "migration/colo.h"
 #include "colo-filter-world.h"
 
-static void test_mirror_epochs(void)
+static void mirror_new(void)
 {
     fw_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
     fw_connect_peer("out-connections");
+}
+
+/* In the first epoch */
+static void mirror_begin(void)
+{
+    mirror_new();
+    fw_checkpoint(1);
+}
+
+static void test_mirror_epochs(void)
+{
+    mirror_new();
     fw_receive("a");
     fw_checkpoint(0);
     fw_receive("b");
@@ -35,8 +47,7 @@ static void test_mirror_discard(void)
 {
     g_autofree char *big = g_strnfill(60000, 'x');
 
-    fw_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
-    fw_connect_peer("out-connections");
+    mirror_new();
     for (int i = 0; i < 100; i++) {
         fw_receive(big);
     }
@@ -57,8 +68,7 @@ static void test_mirror_full(void)
 {
     g_autofree char *big = g_strnfill(60000, 'x');
 
-    fw_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
-    fw_connect_peer("out-connections");
+    mirror_new();
     while (!fw.requests) {
         fw_receive(big);
         fw_settle();
@@ -80,17 +90,14 @@ static void test_mirror_full(void)
 /* Of a guest that stands still, or whose NIC is full */
 static void test_mirror_waits(void)
 {
-    fw_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
-    fw_connect_peer("out-connections");
-    fw_checkpoint(1);
+    mirror_begin();
     fw_receive("a");
     fw.nic_full = true;
     fw_receive("b");
     fw_receive("c");
     fw_expect_written("[1] a ");
     fw_expect_passed("guest:a ");
-    fw.nic_full = false;
-    qemu_notify_event();
+    fw_go_on();
     fw_expect_written("b c ");
     fw_expect_passed("guest:b guest:c ");
     /* Whatever is the run state while the vCPUs come to a stop */
@@ -115,9 +122,7 @@ static void test_mirror_waits(void)
 /* What a full NIC has not taken is of the next epoch. */
 static void test_mirror_refused(void)
 {
-    fw_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
-    fw_connect_peer("out-connections");
-    fw_checkpoint(1);
+    mirror_begin();
     fw.nic_refuses = "b";
     fw_expect_received("a", 1);
     fw_expect_received("b", 1);
@@ -126,10 +131,7 @@ static void test_mirror_refused(void)
     fw_expect_written("[1] a b ");
     fw_stop();
     fw_checkpoint(2);
-    fw.nic_refuses = NULL;
-    fw.nic_full = false;
-    fw.running = true;
-    qemu_notify_event();
+    fw_go_on();
     fw_expect_passed("guest:b guest:c ");
     fw_expect_written("[2] b c ");
     /* The NIC may have taken it meanwhile */
@@ -138,8 +140,7 @@ static void test_mirror_refused(void)
     fw.nic.receive_disabled = fw.nic_full = false;
     fw_stop();
     fw_checkpoint(3);
-    fw.running = true;
-    qemu_notify_event();
+    fw_go_on();
     fw_expect_passed("guest:d ");
     fw_expect_written("d [3] ");
     fw_end();
@@ -148,16 +149,12 @@ static void test_mirror_refused(void)
 /* Switched off, the filter has no more to do with it. */
 static void test_mirror_refused_off(void)
 {
-    fw_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
-    fw_connect_peer("out-connections");
-    fw_checkpoint(1);
+    mirror_begin();
     fw.nic_refuses = "a";
     fw_expect_received("a", 1);
     object_property_set_str(OBJECT(fw.nf), "status", "off", &error_abort);
     fw_stop();
-    fw.nic_full = false;
-    fw.running = true;
-    qemu_notify_event();
+    fw_go_on();
     fw_expect_passed("guest:a ");
     g_assert_cmpint(fw.purges, ==, 0);
     fw_end();
@@ -166,8 +163,7 @@ static void test_mirror_refused_off(void)
 /* What was on its way when the connection broke is lost: S may lack it. */
 static void test_mirror_reconnect(void)
 {
-    fw_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
-    fw_connect_peer("out-connections");
+    mirror_new();
     g_assert_cmpint(fw.requests, ==, 0);
     fw_receive("a");
     fw_expect_written("a ");
@@ -179,17 +175,14 @@ static void test_mirror_reconnect(void)
 /* Before COLO begins, a guest that runs has the net layer's queue */
 static void test_mirror_waits_before(void)
 {
-    fw_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
-    fw_connect_peer("out-connections");
+    mirror_new();
     fw.nic_full = true;
     fw_expect_received("a", 0);
     fw.running = false;
     fw_expect_received("b", 1);
     fw_expect_written("a ");
     fw_checkpoint(1);
-    fw.running = true;
-    fw.nic_full = false;
-    qemu_notify_event();
+    fw_go_on();
     fw_expect_written("[1] b ");
     fw_expect_passed("guest:b ");
     fw_end();
@@ -213,9 +206,7 @@ static void test_mirror_waits_too_many(void)
 /* The survivor's guest gets what waited, and nobody else does */
 static void test_mirror_waits_at_failover(void)
 {
-    fw_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
-    fw_connect_peer("out-connections");
-    fw_checkpoint(1);
+    mirror_begin();
     fw.running = false;
     fw_expect_received("a", 1);
     fw_event(COLO_EVENT_FAILOVER);
@@ -226,8 +217,7 @@ static void test_mirror_waits_at_failover(void)
 
 static void test_mirror_failover(void)
 {
-    fw_new("filter-mirror", "outdev", NET_FILTER_DIRECTION_TX, &error_abort);
-    fw_connect_peer("out-connections");
+    mirror_new();
     fw_event(COLO_EVENT_FAILOVER);
     g_assert(!fw.nf->on);
     fw_end();
