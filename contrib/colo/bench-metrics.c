@@ -150,6 +150,9 @@ const BenchMetric bench_metrics[] = {
     /* ... each host with half of the CPUs of this machine, and no others */
     { "work.apart", "work done, hosts with CPUs of their own", "M/s",
       BENCH_SCALAR, HIGH, "limit.work.apart" },
+    /* ... of what it is without checkpoints */
+    { "work.kept", "work done, left by checkpoints", "%",
+      BENCH_SCALAR, HIGH, NULL },
     { "cost.cpu.p.idle", "CPU seconds per guest second, primary, idle", "s/s",
       BENCH_SCALAR, LOW, "limit.cpu.idle" },
     { "cost.cpu.s.idle", "CPU seconds per guest second, secondary, idle", "s/s",

@@ -28,8 +28,6 @@
 #define AFTER_S 0.05
 /* Where the background disk load writes */
 #define DISK_LOAD "disk-load 4096 8192 196608"
-/* For the hold no timer shall come in between. */
-#define LONG_INTERVAL_MS 20000
 #define HOLD_MS (30 * 1000)
 
 typedef struct PauseLoad {
@@ -253,15 +251,6 @@ bool bench_run_pause(BenchRun *run, Error **errp)
            bench_guest_command(run->guest, "tick 0 0", errp);
 }
 
-static bool set_interval(BenchRun *run, int ms, Error **errp)
-{
-    g_autofree char *command = g_strdup_printf(
-        "{'execute': 'migrate-set-parameters', 'arguments': "
-        "{'x-checkpoint-delay': %d}}", ms);
-
-    return bench_guest_qmp(run->guest, BENCH_PRIMARY, command, errp);
-}
-
 /*
  * "differ" is answered differently by the two, "ping" equally; what the
  * first takes longer is the hold, as the client sees it.
@@ -276,7 +265,7 @@ bool bench_run_hold(BenchRun *run, Error **errp)
     BenchConnect differ = {
         .address = GUEST, .command = "differ", .count = 1, .ms = differs,
     };
-    bool ok = set_interval(run, LONG_INTERVAL_MS, errp) &&
+    bool ok = bench_run_set_interval(run, BENCH_LONG_INTERVAL_MS, errp) &&
               bench_guest_sleep(run->guest, SETTLE_S, errp) &&
               bench_guest_work(run->guest, bench_client_connect, &ping,
                                HOLD_MS, errp);
@@ -294,5 +283,5 @@ bool bench_run_hold(BenchRun *run, Error **errp)
         bench_run_add(run, "hold", MAX(0, g_array_index(differs, double, i) -
                                        bench_median(pings)));
     }
-    return set_interval(run, run->config->interval_ms, errp);
+    return bench_run_set_interval(run, run->config->interval_ms, errp);
 }

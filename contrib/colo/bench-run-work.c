@@ -12,6 +12,8 @@
 #include "guest-proto.h"
 
 #define SETTLE_S 1.0
+#define TURN_SETTLE_S 0.3
+#define TURN_S 1.0
 #define MILLION 1e6
 
 typedef struct Work {
@@ -39,14 +41,15 @@ static bool look(BenchRun *run, Work *work, Error **errp)
     return true;
 }
 
-/* @rate: steps per second, millions */
-static bool measure(BenchRun *run, double *rate, Error **errp)
+/* @rate: steps per second, millions, once @settle_s have passed */
+static bool measure(BenchRun *run, double settle_s, double seconds, double *rate,
+                    Error **errp)
 {
     Work before, after;
 
-    if (!bench_guest_sleep(run->guest, SETTLE_S, errp) ||
+    if (!bench_guest_sleep(run->guest, settle_s, errp) ||
         !look(run, &before, errp) ||
-        !bench_guest_sleep(run->guest, run->effort->cost_s, errp) ||
+        !bench_guest_sleep(run->guest, seconds, errp) ||
         !look(run, &after, errp)) {
         return false;
     }
@@ -66,14 +69,56 @@ static void add(BenchRun *run, const char *metric, double rate)
     }
 }
 
-/* Each host has CPUs of its own from here on. */
-static bool part(BenchRun *run, const cpu_set_t *host, Error **errp)
+static bool confine(BenchRun *run, const cpu_set_t *primary,
+                    const cpu_set_t *secondary, Error **errp)
 {
     BenchGuest *g = run->guest;
 
-    return bench_cpus_confine(bench_guest_pid(g, BENCH_PRIMARY), &host[0], errp) &&
+    return bench_cpus_confine(bench_guest_pid(g, BENCH_PRIMARY), primary, errp) &&
            (!bench_guest_is_pair(g) ||
-            bench_cpus_confine(bench_guest_pid(g, BENCH_SECONDARY), &host[1], errp));
+            bench_cpus_confine(bench_guest_pid(g, BENCH_SECONDARY), secondary, errp));
+}
+
+/*
+ * With checkpoints and without, in turns: what else the machine does changes too
+ * slowly to tell the two apart.
+ */
+static bool take_turns(BenchRun *run, double *kept, Error **errp)
+{
+    int interval[] = { run->config->interval_ms, BENCH_LONG_INTERVAL_MS };
+    double rate, sum[] = { 0, 0 };
+
+    for (int i = 0; i < 2 * MAX(run->effort->cost_s, 2); i++) {
+        /* Neither has a fixed place in a pair of turns */
+        int which = (i + i / 2 + run->round) % 2;
+
+        if (!bench_run_set_interval(run, interval[which], errp) ||
+            !measure(run, TURN_SETTLE_S, TURN_S, &rate, errp)) {
+            return false;
+        }
+        sum[which] += rate;
+    }
+    *kept = 100 * sum[0] / sum[1];
+    return bench_run_set_interval(run, run->config->interval_ms, errp);
+}
+
+/* Each host has CPUs of its own meanwhile. */
+static bool work_apart(BenchRun *run, const cpu_set_t host[2], Error **errp)
+{
+    double rate, kept;
+
+    if (!confine(run, &host[0], &host[1], errp) ||
+        !measure(run, SETTLE_S, run->effort->cost_s, &rate, errp)) {
+        return false;
+    }
+    add(run, "work.apart", rate);
+    if (bench_guest_is_pair(run->guest)) {
+        if (!take_turns(run, &kept, errp)) {
+            return false;
+        }
+        bench_run_add(run, "work.kept", kept);
+    }
+    return true;
 }
 
 bool bench_run_work(BenchRun *run, Error **errp)
@@ -87,15 +132,13 @@ bool bench_run_work(BenchRun *run, Error **errp)
         return false;
     }
     if (!bench_guest_command(run->guest, "work 1", errp) ||
-        !measure(run, &rate, errp)) {
+        !measure(run, SETTLE_S, run->effort->cost_s, &rate, errp)) {
         return false;
     }
     add(run, "work.idle", rate);
-    if (bench_cpus_halve(&all, host)) {
-        if (!part(run, host, errp) || !measure(run, &rate, errp)) {
-            return false;
-        }
-        add(run, "work.apart", rate);
+    if (bench_cpus_halve(&all, host) &&
+        (!work_apart(run, host, errp) || !confine(run, &all, &all, errp))) {
+        return false;
     }
     return bench_guest_command(run->guest, "work 0", errp);
 }

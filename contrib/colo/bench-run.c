@@ -79,6 +79,15 @@ void bench_run_add_all(BenchRun *run, const char *metric,
     }
 }
 
+bool bench_run_set_interval(BenchRun *run, int ms, Error **errp)
+{
+    g_autofree char *command = g_strdup_printf(
+        "{'execute': 'migrate-set-parameters', 'arguments': "
+        "{'x-checkpoint-delay': %d}}", ms);
+
+    return bench_guest_qmp(run->guest, BENCH_PRIMARY, command, errp);
+}
+
 double bench_median(const GArray *values)
 {
     g_autofree double *sorted = g_memdup2(values->data,

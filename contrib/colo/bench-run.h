@@ -75,6 +75,10 @@ void bench_run_add_all(BenchRun *run, const char *metric,
 /* The middle one; NaN where there are none. */
 double bench_median(const GArray *values);
 
+/* Of a pair: that much time between two checkpoints; no timer makes one here. */
+#define BENCH_LONG_INTERVAL_MS 20000
+bool bench_run_set_interval(BenchRun *run, int ms, Error **errp);
+
 /* bench-run-pause.c */
 bool bench_run_pause(BenchRun *run, Error **errp);
 bool bench_run_hold(BenchRun *run, Error **errp);
