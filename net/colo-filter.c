@@ -83,8 +83,8 @@ static const Shown shown_in[] = {
     SHOW("in-frames", frames, "frames read from indev"),
     SHOW("in-bytes", bytes, "bytes read from indev, lengths included"),
     SHOW("in-dropped", dropped, "frames read from indev that belonged to an "
-         "epoch which is over, came from a peer given up, or were shorter than "
-         "an Ethernet header, or a virtio-net one before it"),
+         "epoch which is over, came from a peer given up, or ended within "
+         "their virtio-net header, Ethernet header or VLAN tag"),
     SHOW("in-connections", connections, "how often indev was connected"),
     SHOW("in-errors", errors, "connections of indev closed because the peer "
          "sent nonsense"),

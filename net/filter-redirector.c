@@ -190,7 +190,7 @@ static void redirector_vm_change(void *opaque, bool running, RunState state)
  * virtio-net and rtl8139 look at addresses and tag before they look at the length,
  * and would read what follows in memory.  No guest sends such a frame, so none is
  * lacking it.  Outside of COLO anything goes where there are no virtio-net headers,
- * as it always has: QEMU's own test sends a few letters.
+ * as it always has: QEMU's own test sends a few letters (see redirector_in_receive()).
  */
 static bool is_whole(FilterRedirector *s, const ColoFrame *frame)
 {
@@ -217,6 +217,7 @@ static void redirector_in_receive(void *opaque, ColoFrameType type,
 {
     FilterRedirector *s = opaque;
     NetFilterState *nf = NETFILTER(s);
+    uint8_t padded[ETH_HLEN + sizeof(struct vlan_header)] = { };
     struct iovec iov = {
         .iov_base = (void *)frame->data, .iov_len = frame->len,
     };
@@ -232,11 +233,16 @@ static void redirector_in_receive(void *opaque, ColoFrameType type,
         s->in.stats.dropped++;
         return;
     }
+    if (frame->len < sizeof(padded)) {
+        /* What a NIC reads behind it is ours then, and known */
+        memcpy(padded, frame->data, frame->len);
+        iov.iov_base = padded;
+    }
     if (towards_guest(s)) {
         qemu_netfilter_pass_to_next(nf->netdev, 0, &iov, 1, nf);
     }
     if (towards_netdev(s)) {
-        pass_to_netdev(s, frame->data, frame->len);
+        pass_to_netdev(s, iov.iov_base, iov.iov_len);
     }
 }
 

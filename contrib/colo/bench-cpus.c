@@ -9,6 +9,9 @@
 #include <dirent.h>
 #include "bench-cpus.h"
 
+/* Threads that make threads while they are moved come to an end */
+#define PASSES 10
+
 void bench_cpus_divide(BenchCpus *cpus, const cpu_set_t *all)
 {
     int first = 0;
@@ -107,10 +110,14 @@ bool bench_cpus_confine(pid_t pid, const cpu_set_t *cpus, Error **errp)
     int moved;
 
     /* One that was not yet moved may have made another one meanwhile */
-    do {
+    for (int i = 0; i < PASSES; i++) {
         if (!confine_threads(path, cpus, &moved, errp)) {
             return false;
         }
-    } while (moved);
-    return true;
+        if (!moved) {
+            return true;
+        }
+    }
+    error_setg(errp, "process %d keeps threads on other CPUs", (int)pid);
+    return false;
 }

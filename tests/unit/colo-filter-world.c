@@ -72,6 +72,11 @@ ssize_t qemu_netfilter_pass_to_next(NetClientState *sender, unsigned flags,
     if (sender == &fw.nic && is_frame(iov, fw.netdev_refuses)) {
         fw.netdev.receive_disabled = fw.netdev_full = true;
     }
+    if (fw.looks_behind && iov->iov_len < fw.looks_behind) {
+        /* As some NICs do */
+        g_assert_true(buffer_is_zero((char *)iov->iov_base + iov->iov_len,
+                                     fw.looks_behind - iov->iov_len));
+    }
     g_string_append_printf(fw.passed, "%s:%.*s ",
                            sender == &fw.netdev ? "guest" : "netdev",
                            (int)iov->iov_len, (char *)iov->iov_base);

@@ -52,6 +52,7 @@ typedef struct FilterWorld {
     const char *nic_refuses;    /* the frame that fills it, and is not taken */
     const char *netdev_refuses;
     const char *nic_looks;      /* at the next looks: 'f' it is full, else not */
+    size_t looks_behind;        /* bytes at least, of any frame; 0: none does */
     int queues;                 /* of the netdev */
     bool vhost;
 } FilterWorld;
