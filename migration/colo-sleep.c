@@ -6,6 +6,10 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
+#include "exec/address-spaces.h"
+#include "exec/memory.h"
+#include "hw/acpi/acpi.h"
+#include "hw/acpi/acpi_dev_interface.h"
 #include "hw/core/cpu.h"
 #include "migration/colo.h"
 #include "qapi/qapi-events-run-state.h"
@@ -15,6 +19,8 @@
 #include "sysemu/runstate.h"
 #include "colo-guest.h"
 #include "colo-sleep.h"
+
+#define PM1_ENABLE 2            /* bytes from the start of its I/O ports */
 
 static bool asleep;
 static bool stays;              /* valid while asleep */
@@ -47,10 +53,36 @@ void colo_sleep_started(void)
     }
 }
 
+/*
+ * What may wake up a guest is what it has written to a register of its power management:
+ * in QEMU that is a variable beside the device's state, and is not loaded with that.  To
+ * write there again what is there already makes it so, and changes nothing else.
+ */
+static void arm_alarms(void)
+{
+    Object *acpi = object_resolve_path_type("", TYPE_ACPI_DEVICE_IF, NULL);
+    uint64_t base = acpi ? object_property_get_uint(acpi, ACPI_PM_PROP_PM_IO_BASE,
+                                                    NULL) : 0;
+    hwaddr enable = base + PM1_ENABLE;
+    MemTxResult result;
+    uint16_t value;
+
+    if (!base || base > UINT16_MAX) {
+        return;
+    }
+    value = address_space_lduw_le(&address_space_io, enable, MEMTXATTRS_UNSPECIFIED,
+                                  &result);
+    if (result == MEMTX_OK) {
+        address_space_stw_le(&address_space_io, enable, value, MEMTXATTRS_UNSPECIFIED,
+                             NULL);
+    }
+}
+
 void colo_sleep_begin(void)
 {
     asleep = true;
     stays = false;
+    arm_alarms();
     runstate_set(RUN_STATE_SUSPENDED);
 }
 

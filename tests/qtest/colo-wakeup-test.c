@@ -147,28 +147,61 @@ static void test_alarm_in_hold(void)
 {
     ColoPair *pair = start_slow();
 
-    colo_guest_set_alarm(pair->p, 3);
+    colo_guest_set_alarm(pair->p, 9);
     sleep_and_hold(pair);
     colo_side_await(pair->p, "WAKEUP", 1, COLO_WAIT_MS);
     expect_reset(pair->p, "colo");
     end_hold(pair, "running");
 }
 
-/* P is dead, and the survivor's guest woken up before it takes over. */
-static void test_woken_survivor(void)
+/* P is dead, and the survivor's guest woken up before it takes over: by an alarm? */
+static void wake_survivor(bool alarm)
 {
     ColoPair *pair = colo_sleep_start(COLO_NO_TIMER);
 
+    if (alarm) {
+        colo_guest_set_alarm(pair->p, 9);
+    }
     colo_guest_sleep(pair->p);
     colo_side_until(pair->s, "query-status", "status", "suspended");
     colo_side_kill(pair->p);
     pair->p = pair->s;
     pair->s = NULL;
-    wake_up_held(pair->p);
+    if (alarm) {
+        colo_side_await(pair->p, "WAKEUP", 1, COLO_WAIT_MS);
+        expect_reset(pair->p, "colo");
+    } else {
+        wake_up_held(pair->p);
+    }
     colo_side_ok(pair->p, "{'execute': 'x-colo-lost-heartbeat'}");
     colo_side_until(pair->p, "query-status", "status", "running");
     colo_sleep_expect_counting(pair);
     g_assert_cmpint(colo_side_count(pair->p, "SUSPEND"), ==, 0);
+    colo_pair_free(pair);
+}
+
+static void test_woken_survivor(void)
+{
+    wake_survivor(false);
+}
+
+static void test_alarm_of_survivor(void)
+{
+    wake_survivor(true);
+}
+
+/* The same when it has taken over: the alarm is in what it got from the primary. */
+static void test_alarm_after(void)
+{
+    ColoPair *pair = colo_sleep_start(COLO_NO_TIMER);
+
+    colo_guest_set_alarm(pair->p, 9);
+    colo_guest_sleep(pair->p);
+    colo_side_until(pair->s, "query-status", "status", "suspended");
+    colo_pair_take_over(pair, "suspended");
+    colo_side_await(pair->p, "WAKEUP", 1, COLO_WAIT_MS);
+    colo_side_until(pair->p, "query-status", "status", "running");
+    colo_sleep_expect_counting(pair);
     colo_pair_free(pair);
 }
 
@@ -235,6 +268,8 @@ static const ColoTestCase cases[] = {
     { "asleep-in-hold", test_asleep_in_hold },
     { "survivor", test_woken_survivor },
     { "alarm/in-hold", test_alarm_in_hold },
+    { "alarm/survivor", test_alarm_of_survivor },
+    { "alarm/after", test_alarm_after },
     { "stopped/before", test_stopped_before },
     { "stopped/ended", test_ended_before },
 };
