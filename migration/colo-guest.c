@@ -62,11 +62,13 @@ static void __attribute__((constructor)) colo_guest_init(void)
  * vm_stop() changes the run state, then lets the BQL go while it waits for the
  * vCPUs, then tells the devices.  Only a guest that goes to sleep stands still
  * without that, and is in "prelaunch" if it is reset then.  One that is to wake up
- * is reset soon.
+ * is reset soon.  Whoever dumps its memory in a thread starts it at the end, and asks
+ * nobody.
  */
 static bool is_settled(void)
 {
     return !telling && !colo_sleep_is_ending() &&
+           !runstate_check(RUN_STATE_SAVE_VM) && !runstate_check(RUN_STATE_RESTORE_VM) &&
            (runstate_is_running() || !told_running ||
             runstate_check(RUN_STATE_SUSPENDED) ||
             runstate_check(RUN_STATE_PRELAUNCH));
@@ -100,6 +102,10 @@ void colo_guest_set_run_state_colo(void)
         RUN_STATE_DEBUG, RUN_STATE_PRELAUNCH, RUN_STATE_POSTMIGRATE,
     };
 
+    if (runstate_check(RUN_STATE_SAVE_VM) || runstate_check(RUN_STATE_RESTORE_VM)) {
+        /* A failover in a dump, which does not wait: the only way, nobody is told */
+        runstate_set(RUN_STATE_RUNNING);
+    }
     for (int i = 0; i < ARRAY_SIZE(indirect); i++) {
         if (runstate_check(indirect[i])) {
             runstate_set(RUN_STATE_FINISH_MIGRATE);

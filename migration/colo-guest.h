@@ -107,7 +107,7 @@ void colo_guest_loaded(ColoFate fate);
  */
 void colo_guest_woke_up(bool stays);
 
-/* Make the run state "colo", from whatever but "save-vm" and "restore-vm" it is. */
+/* Make the run state "colo", whatever it is; who watches it is not told. */
 void colo_guest_set_run_state_colo(void);
 
 /* Start it, if it does not run. */
