@@ -280,7 +280,7 @@ static void halt_held(RunState state)
         /* It is to be reset, to wake up; nothing leads from there, either */
         runstate_set(RUN_STATE_RUNNING);
     }
-    halt(state);
+    halt_vcpus(state, false);
 }
 
 /*
