@@ -48,6 +48,7 @@ void colo_sleep_set_stays(bool value)
 void colo_sleep_started(void)
 {
     if (asleep) {
+        stays = false;          /* somebody has started it */
         runstate_set(RUN_STATE_SUSPENDED);
         qapi_event_send_suspend();
     }
@@ -123,6 +124,8 @@ static void fell_asleep(Notifier *notifier, void *data)
         stays = colo_guest_is_stopped();
     }
     asleep = true;
+    /* It may have been loaded since it said what may wake it up */
+    arm_alarms();
     if (!runstate_is_running()) {
         colo_guest_set_run_state_colo();
     }
