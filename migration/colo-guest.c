@@ -74,11 +74,14 @@ static bool is_settled(void)
             runstate_check(RUN_STATE_PRELAUNCH));
 }
 
-bool colo_guest_settle(uint32_t timeout_ms, Error **errp)
+bool colo_guest_settle(uint32_t timeout_ms, bool (*over)(Error **), Error **errp)
 {
     int64_t end = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + timeout_ms;
 
     while (!is_settled()) {
+        if (over && over(errp)) {
+            return false;
+        }
         if (qemu_clock_get_ms(QEMU_CLOCK_REALTIME) > end) {
             error_setg(errp, "the guest was not stopped or started within %u ms, "
                        "as somebody had asked for", timeout_ms);

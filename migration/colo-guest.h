@@ -16,9 +16,10 @@
  * Wait until nobody is in the middle of stopping or starting the guest: its run
  * state says so already, but vCPUs may run, and not all devices know.  To be
  * called by COLO's threads before they hold or stop it.  Drops the BQL while it
- * waits; false, with @errp set, after @timeout_ms.
+ * waits; false, with @errp set, after @timeout_ms, or if @over, which may be NULL, says
+ * so: on S the main loop, which is waited for, waits for our thread in a failover.
  */
-bool colo_guest_settle(uint32_t timeout_ms, Error **errp);
+bool colo_guest_settle(uint32_t timeout_ms, bool (*over)(Error **), Error **errp);
 
 /*
  * P: hold the guest.  A guest that runs is stopped (run state "colo", event

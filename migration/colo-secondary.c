@@ -183,7 +183,7 @@ static bool receive_devices(Secondary *s, const ColoMsg *msg, Error **errp)
 
 static bool stop_guest(Secondary *s, Error **errp)
 {
-    if (!colo_guest_settle(colo_channel_get_timeout() / 2, errp) ||
+    if (!colo_guest_settle(colo_channel_get_timeout() / 2, colo_takeover_wanted, errp) ||
         colo_takeover_wanted(errp)) {
         return false;
     }
@@ -202,7 +202,7 @@ static bool begin_epoch(Secondary *s, Error **errp)
     ERRP_GUARD();
 
     /* Of one that is about to be reset, to wake up, that would meet its successor */
-    if (!colo_guest_settle(colo_channel_get_timeout() / 2, errp) ||
+    if (!colo_guest_settle(colo_channel_get_timeout() / 2, colo_takeover_wanted, errp) ||
         colo_takeover_wanted(errp)) {
         return false;
     }
@@ -260,7 +260,7 @@ static bool load(Secondary *s, Error **errp)
     ERRP_GUARD();
 
     /* See begin_epoch(); if the main loop hangs it can't be helped any more */
-    colo_guest_settle(colo_channel_get_timeout() / 2, NULL);
+    colo_guest_settle(colo_channel_get_timeout() / 2, NULL, NULL);
     qemu_system_reset(SHUTDOWN_CAUSE_SNAPSHOT_LOAD);
     /* Here, because with KVM it lets the BQL go, as does the reset */
     cpu_synchronize_all_pre_loadvm();
