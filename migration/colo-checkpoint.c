@@ -132,7 +132,7 @@ static bool disks_are_whole(Error **errp)
 /* Nobody is in the middle of stopping or starting the guest; with the BQL */
 static bool settle(Primary *p, Error **errp)
 {
-    return colo_guest_settle(colo_channel_get_timeout() / 2, errp) &&
+    return colo_guest_settle(colo_channel_get_timeout() / 2, p->talk.over, errp) &&
            !p->talk.over(errp);
 }
 

@@ -16,11 +16,11 @@
 #include "qemu/timer.h"
 #include "sysemu/cpu-timers.h"
 #include "sysemu/cpus.h"
-#include "sysemu/reset.h"
 #include "sysemu/runstate.h"
 #include "sysemu/sysemu.h"
 #include "colo-guest.h"
 #include "colo-jobs.h"
+#include "colo-sleep.h"
 #include "trace.h"
 
 /* How long to leave the main loop alone with what it has to do */
@@ -32,9 +32,6 @@ static RunState after;          /* valid while held on P: at the release */
 static ColoFate fate;           /* valid while held on S: if it takes over */
 
 static bool taken_over;         /* S: until migration.c goes on with the guest */
-
-/* The start ends with a guest that sleeps: valid until then, or until a reset */
-static bool starts_asleep;
 
 /* What the devices know; they are told one after the other, with the BQL */
 static bool telling;            /* not all of them yet */
@@ -50,44 +47,13 @@ static void last_started(void *opaque, bool running, RunState state)
 {
     telling = !running;
     told_running = running;
-    if (running && starts_asleep) {
-        /* All has been started but the vCPUs, which are the last */
-        starts_asleep = false;
-        runstate_set(RUN_STATE_SUSPENDED);
-        qapi_event_send_suspend();
+    if (running) {
+        colo_sleep_started();
     }
-}
-
-/* It falls asleep; who watches the run state is not told. */
-static void fell_asleep(Notifier *notifier, void *data)
-{
-    colo_request_checkpoint(COLO_TRIGGER_CAUSE_GUEST);
-}
-
-/* The main loop has reset it, and resumes the vCPUs next if it is "running" */
-static void woke_up(Notifier *notifier, void *data)
-{
-    if (held && runstate_is_running()) {
-        /* It fell asleep as it was held, which has not ended yet */
-        runstate_set(RUN_STATE_COLO);
-    }
-    colo_request_checkpoint(COLO_TRIGGER_CAUSE_GUEST);
-}
-
-/* Whatever it was to be, it begins anew */
-static void was_reset(void *opaque)
-{
-    starts_asleep = false;
 }
 
 static void __attribute__((constructor)) colo_guest_init(void)
 {
-    static Notifier falls_asleep = { .notify = fell_asleep };
-    static Notifier wakes_up = { .notify = woke_up };
-
-    qemu_register_suspend_notifier(&falls_asleep);
-    qemu_register_wakeup_notifier(&wakes_up);
-    qemu_register_reset(was_reset, NULL);
     qemu_add_vm_change_state_handler_prio(first_started, NULL, INT_MIN);
     qemu_add_vm_change_state_handler_prio(last_started, NULL, INT_MAX);
 }
@@ -95,20 +61,27 @@ static void __attribute__((constructor)) colo_guest_init(void)
 /*
  * vm_stop() changes the run state, then lets the BQL go while it waits for the
  * vCPUs, then tells the devices.  Only a guest that goes to sleep stands still
- * without that, and is in "prelaunch" if it is reset then.
+ * without that, and is in "prelaunch" if it is reset then.  One that is to wake up
+ * is reset soon.  Whoever dumps its memory in a thread starts it at the end, and asks
+ * nobody.
  */
 static bool is_settled(void)
 {
-    return !telling && (runstate_is_running() || !told_running ||
-                        runstate_check(RUN_STATE_SUSPENDED) ||
-                        runstate_check(RUN_STATE_PRELAUNCH));
+    return !telling && !colo_sleep_is_ending() &&
+           !runstate_check(RUN_STATE_SAVE_VM) && !runstate_check(RUN_STATE_RESTORE_VM) &&
+           (runstate_is_running() || !told_running ||
+            runstate_check(RUN_STATE_SUSPENDED) ||
+            runstate_check(RUN_STATE_PRELAUNCH));
 }
 
-bool colo_guest_settle(uint32_t timeout_ms, Error **errp)
+bool colo_guest_settle(uint32_t timeout_ms, bool (*over)(Error **), Error **errp)
 {
     int64_t end = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + timeout_ms;
 
     while (!is_settled()) {
+        if (over && over(errp)) {
+            return false;
+        }
         if (qemu_clock_get_ms(QEMU_CLOCK_REALTIME) > end) {
             error_setg(errp, "the guest was not stopped or started within %u ms, "
                        "as somebody had asked for", timeout_ms);
@@ -125,13 +98,17 @@ bool colo_guest_settle(uint32_t timeout_ms, Error **errp)
  * "colo" can't be reached from all run states, but from "finish-migrate", and
  * that can from all those which lack the direct way.
  */
-static void set_run_state_colo(void)
+void colo_guest_set_run_state_colo(void)
 {
     static const RunState indirect[] = {
         RUN_STATE_GUEST_PANICKED, RUN_STATE_IO_ERROR, RUN_STATE_INTERNAL_ERROR,
         RUN_STATE_DEBUG, RUN_STATE_PRELAUNCH, RUN_STATE_POSTMIGRATE,
     };
 
+    if (runstate_check(RUN_STATE_SAVE_VM) || runstate_check(RUN_STATE_RESTORE_VM)) {
+        /* A failover in a dump, which does not wait: the only way, nobody is told */
+        runstate_set(RUN_STATE_RUNNING);
+    }
     for (int i = 0; i < ARRAY_SIZE(indirect); i++) {
         if (runstate_check(indirect[i])) {
             runstate_set(RUN_STATE_FINISH_MIGRATE);
@@ -140,15 +117,22 @@ static void set_run_state_colo(void)
     runstate_set(RUN_STATE_COLO);
 }
 
-/* As vm_stop(), but it neither drains nor flushes */
-static void halt(RunState state)
+/* As vm_stop(), but it neither drains nor flushes; to pause the vCPUs drops the BQL */
+static void halt_vcpus(RunState state, bool pause)
 {
     runstate_set(state);
     cpu_disable_ticks();
-    pause_all_vcpus();
+    if (pause) {
+        pause_all_vcpus();
+    }
     vm_state_notify(0, state);
     qapi_event_send_stop();
     trace_colo_vm_state_change("run", "stop");
+}
+
+static void halt(RunState state)
+{
+    halt_vcpus(state, true);
 }
 
 void colo_guest_start(void)
@@ -196,12 +180,11 @@ void colo_guest_hold(void)
         note_requested();
         return;
     }
-    if (before == RUN_STATE_SUSPENDED) {
-        /* Else it could be woken up, and run */
-        runstate_set(RUN_STATE_COLO);
-    }
     if (told_running) {
-        /* It sleeps, or was reset as it slept: its clock runs on, but for us */
+        /*
+         * It sleeps, or was reset as it slept: its clock runs on, but for us.  It can
+         * be woken up, see colo_guest_woke_up().
+         */
         cpu_disable_ticks();
     }
 }
@@ -236,7 +219,7 @@ ColoDisksState colo_guest_disks(void)
     ColoDisksState state;
 
     qemu_mutex_lock_iothread();
-    if (!runstate_is_running() || !requests_in_flight()) {
+    if (!runstate_is_running() || colo_sleep_is_ending() || !requests_in_flight()) {
         state = COLO_DISKS_REST;
     } else if (flushes_in_flight() || !replication_is_short_all()) {
         state = COLO_DISKS_FLUSH;
@@ -272,20 +255,10 @@ bool colo_guest_drain(uint32_t timeout_ms, Error **errp)
     return true;
 }
 
-/*
- * Stopped on P: it sleeps, or was woken up just now, and the main loop has yet to
- * reset it: so far it is as if it slept.
- */
-static bool is_asleep(void)
-{
-    return runstate_check(RUN_STATE_SUSPENDED) || runstate_is_running();
-}
-
-/* Held on P: whether it will sleep at the release */
+/* It sleeps; or is to wake up, and so far it is as if it slept. */
 static bool sleeps(void)
 {
-    return is_asleep() ||
-           (before == RUN_STATE_SUSPENDED && runstate_check(RUN_STATE_COLO));
+    return runstate_check(RUN_STATE_SUSPENDED) || colo_sleep_is_ending();
 }
 
 ColoFate colo_guest_fate(void)
@@ -303,41 +276,64 @@ ColoFate colo_guest_fate(void)
 /* No way leads from "colo" to most run states but this; no vCPU runs on it. */
 static void halt_held(RunState state)
 {
-    if (!vm_prepare_start(false)) {
-        halt(state);
-    }
-}
-
-/*
- * A sleeping guest's vCPUs are paused, its clock and its devices are not.  Those of one
- * that is about to be reset, to wake up, are resumed by the main loop, after that; but
- * not if it is to be in another @state when it is awake.
- */
-static void start_asleep(RunState state)
-{
-    bool wakes_up = runstate_is_running();
-
-    if (wakes_up) {
-        /* Else there would be nothing to start */
-        runstate_set(RUN_STATE_COLO);
-    }
     if (vm_prepare_start(false)) {
         return;
     }
-    if (!wakes_up) {
-        runstate_set(RUN_STATE_SUSPENDED);
-    } else if (state != RUN_STATE_RUNNING) {
-        halt(state);
+    if (runstate_check(RUN_STATE_SUSPENDED)) {
+        /* It is to be reset, to wake up; nothing leads from there, either */
+        runstate_set(RUN_STATE_RUNNING);
+    }
+    halt_vcpus(state, false);
+}
+
+/*
+ * A sleeping guest's vCPUs are paused, its clock and its devices are not, unless it had
+ * been stopped before it fell asleep, and so @stays when it is awake.  One that wakes
+ * up is left to colo_guest_woke_up().
+ */
+static void go_on_asleep(bool stays)
+{
+    colo_sleep_set_stays(stays);
+    if (runstate_check(RUN_STATE_SUSPENDED) && !told_running && !stays) {
+        /* It fell asleep as it was held; that is what it is after this */
+        vm_prepare_start(false);
     }
 }
 
-static void release_asleep(void)
+/* What "after" says about a guest that sleeps */
+static bool stays_after(void)
 {
-    if (before == RUN_STATE_SUSPENDED) {
-        runstate_set(RUN_STATE_SUSPENDED);
-    } else {
-        /* It went to sleep as it was stopped */
-        start_asleep(after);
+    return after == RUN_STATE_SUSPENDED ? colo_sleep_stays() :
+                                          after != RUN_STATE_RUNNING;
+}
+
+/*
+ * It is awake, but held: as if it had been awake when that began.  What has stopped it,
+ * if not somebody's "stop", is over with the reset.
+ */
+static void hold_awake(void)
+{
+    before = RUN_STATE_RUNNING;
+    after = stays_after() ? RUN_STATE_PAUSED : RUN_STATE_RUNNING;
+    fate = COLO_FATE_RUNS;
+    runstate_set(RUN_STATE_COLO);
+    if (told_running) {
+        halt_vcpus(RUN_STATE_COLO, false);
+    }
+}
+
+void colo_guest_woke_up(bool stays)
+{
+    if (held) {
+        hold_awake();
+    } else if (stays && told_running) {
+        halt_vcpus(RUN_STATE_PAUSED, false);
+    } else if (stays) {
+        runstate_set(RUN_STATE_PAUSED);
+    } else if (!told_running) {
+        /* Whoever was to start it has found it "running" */
+        runstate_set(RUN_STATE_COLO);
+        vm_start();
     }
 }
 
@@ -348,7 +344,7 @@ void colo_guest_release(void)
     }
     note_requested();
     if (sleeps()) {
-        release_asleep();
+        go_on_asleep(stays_after());
     } else if (after == RUN_STATE_RUNNING) {
         colo_guest_start();
     } else if (before == RUN_STATE_RUNNING) {
@@ -360,29 +356,24 @@ void colo_guest_release(void)
     held = false;
 }
 
-void colo_guest_hold_stopped(void)
+void colo_guest_hold_stopped(RunState state)
 {
     held = true;
-    before = after = RUN_STATE_RUNNING;
-}
-
-void colo_guest_sleep_on(void)
-{
-    starts_asleep = true;
+    before = RUN_STATE_RUNNING;
+    after = state;
 }
 
 RunState colo_guest_drop_hold(RunState state)
 {
     state = held ? after : state;
     held = false;
-    starts_asleep = false;
     return state;
 }
 
 void colo_guest_start_as(RunState state)
 {
-    if (is_asleep()) {
-        start_asleep(state);
+    if (sleeps()) {
+        go_on_asleep(state != RUN_STATE_RUNNING);
     } else if (state == RUN_STATE_RUNNING) {
         colo_guest_start();
     } else {
@@ -395,9 +386,19 @@ bool colo_guest_is_held(void)
     return held;
 }
 
+bool colo_guest_is_stopped(void)
+{
+    if (runstate_check(RUN_STATE_FINISH_MIGRATE)) {
+        /* That is stopping it now, or it has, and it is held: else it was before */
+        return !told_running && !held;
+    }
+    return !runstate_is_running() && !runstate_check(RUN_STATE_COLO);
+}
+
 bool colo_guest_defer_stop(RunState state)
 {
-    if (held && after == RUN_STATE_RUNNING && !runstate_check(RUN_STATE_SUSPENDED)) {
+    if (held && (after == RUN_STATE_RUNNING || after == RUN_STATE_SUSPENDED) &&
+        !runstate_check(RUN_STATE_SUSPENDED)) {
         /* Else it would be stopped already, or asleep, and stay as it is */
         after = state;
     }
@@ -406,6 +407,8 @@ bool colo_guest_defer_stop(RunState state)
 
 bool colo_guest_defer_cont(void)
 {
+    /* It may be about to wake up */
+    colo_sleep_set_stays(false);
     if (held) {
         after = RUN_STATE_RUNNING;
     }
@@ -414,17 +417,20 @@ bool colo_guest_defer_cont(void)
 
 void colo_guest_stop(void)
 {
-    if (runstate_check(RUN_STATE_SUSPENDED)) {
+    if (colo_sleep_is_on()) {
         /* By itself; perhaps only now, as it had been stopped already */
         fate = COLO_FATE_SLEEPS;
+        colo_sleep_set_stays(false);
     } else if (!held) {
         fate = COLO_FATE_RUNS;
     }
     held = true;
-    if (runstate_is_running()) {
+    if (runstate_is_running() && told_running) {
         halt(RUN_STATE_COLO);
     } else {
-        set_run_state_colo();
+        if (!runstate_check(RUN_STATE_SUSPENDED)) {
+            colo_guest_set_run_state_colo();
+        }
         if (told_running) {
             /* It sleeps; its devices and its clock don't */
             cpu_disable_ticks();
@@ -436,10 +442,11 @@ void colo_guest_stop(void)
 
 void colo_guest_loaded(ColoFate new_fate)
 {
+    /* If there is one, that was the guest of before, which fell asleep only then */
+    colo_sleep_forget();
     fate = new_fate;
-    if (runstate_check(RUN_STATE_SUSPENDED)) {
-        /* That was the guest of before */
-        runstate_set(RUN_STATE_COLO);
+    if (fate == COLO_FATE_SLEEPS) {
+        colo_sleep_begin();
     }
 }
 
@@ -448,7 +455,6 @@ void colo_guest_let_go(void)
     held = false;
     /* migration.c starts it, as after any migration, or leaves it alone */
     autostart = fate != COLO_FATE_STAYS;
-    starts_asleep = fate == COLO_FATE_SLEEPS;
     taken_over = true;
     if (!autostart) {
         halt_held(RUN_STATE_PAUSED);

@@ -16,14 +16,16 @@
  * Wait until nobody is in the middle of stopping or starting the guest: its run
  * state says so already, but vCPUs may run, and not all devices know.  To be
  * called by COLO's threads before they hold or stop it.  Drops the BQL while it
- * waits; false, with @errp set, after @timeout_ms.
+ * waits; false, with @errp set, after @timeout_ms, or if @over, which may be NULL, says
+ * so: on S the main loop, which is waited for, waits for our thread in a failover.
  */
-bool colo_guest_settle(uint32_t timeout_ms, Error **errp);
+bool colo_guest_settle(uint32_t timeout_ms, bool (*over)(Error **), Error **errp);
 
 /*
  * P: hold the guest.  A guest that runs is stopped (run state "colo", event
  * STOP); one that does not, because somebody or an error has stopped it, keeps
- * its run state.  Disk requests may still be in flight, and nothing is
+ * its run state; so does one that sleeps.  If that wakes up it is reset, and "colo"
+ * until the release.  Disk requests may still be in flight, and nothing is
  * flushed: the guest goes on afterwards, and so do its flushes.
  */
 void colo_guest_hold(void);
@@ -47,6 +49,9 @@ bool colo_guest_drain(uint32_t timeout_ms, Error **errp);
 
 bool colo_guest_is_held(void);
 
+/* Whether somebody has stopped it: neither COLO nor the end of a migration */
+bool colo_guest_is_stopped(void);
+
 /* What becomes of the guest as it is in a checkpoint */
 typedef enum ColoFate {
     COLO_FATE_RUNS,     /* on both sides, at once */
@@ -67,15 +72,10 @@ void colo_guest_release(void);
 
 /*
  * P: the end of a migration has stopped the guest, which ran: it is held as by
- * colo_guest_hold(), so that a "stop" meanwhile counts.
+ * colo_guest_hold(), so that a "stop" meanwhile counts.  It is to be @state: another
+ * than "running" if it had been stopped, and only seemed to run as it was to wake up.
  */
-void colo_guest_hold_stopped(void);
-
-/*
- * P: the guest, stopped, is falling asleep: who starts it next, if it is not reset
- * before, makes it "suspended".
- */
-void colo_guest_sleep_on(void);
+void colo_guest_hold_stopped(RunState state);
 
 /*
  * P: it is not held any more; its run state stays.  Returns what it is to be:
@@ -90,13 +90,26 @@ RunState colo_guest_drop_hold(RunState state);
 void colo_guest_start_as(RunState state);
 
 /*
- * S: stop the guest whatever it does, run state "colo", and drain its disks.
- * From here to the start it is held: "stop" and "cont" do nothing.
+ * S: stop the guest whatever it does, and drain its disks.  From here to the start it
+ * is held: "stop" and "cont" do nothing.  Run state "colo"; but one that sleeps is
+ * "suspended", and can be woken up: then it is reset, "colo", and runs if S takes over.
  */
 void colo_guest_stop(void);
 
-/* S: it is P's now, of a checkpoint which was loaded; it stands still as before. */
+/*
+ * S: it is P's now, of a checkpoint which was loaded; it stands still as before, and
+ * is "suspended" if it sleeps.
+ */
 void colo_guest_loaded(ColoFate fate);
+
+/*
+ * It was reset to wake up, its vCPUs are next, and only if it still is "running" after
+ * this: held it becomes "colo", and "paused" if it @stays.
+ */
+void colo_guest_woke_up(bool stays);
+
+/* Make the run state "colo", whatever it is; who watches it is not told. */
+void colo_guest_set_run_state_colo(void);
 
 /* Start it, if it does not run. */
 void colo_guest_start(void);

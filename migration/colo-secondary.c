@@ -34,6 +34,7 @@
 #include "colo-link.h"
 #include "colo-stats.h"
 #include "colo-ram.h"
+#include "colo-sleep.h"
 #include "colo-takeover.h"
 #include "savevm.h"
 
@@ -182,7 +183,7 @@ static bool receive_devices(Secondary *s, const ColoMsg *msg, Error **errp)
 
 static bool stop_guest(Secondary *s, Error **errp)
 {
-    if (!colo_guest_settle(colo_channel_get_timeout() / 2, errp) ||
+    if (!colo_guest_settle(colo_channel_get_timeout() / 2, colo_takeover_wanted, errp) ||
         colo_takeover_wanted(errp)) {
         return false;
     }
@@ -200,7 +201,9 @@ static bool begin_epoch(Secondary *s, Error **errp)
 {
     ERRP_GUARD();
 
-    if (colo_takeover_wanted(errp)) {
+    /* Of one that is about to be reset, to wake up, that would meet its successor */
+    if (!colo_guest_settle(colo_channel_get_timeout() / 2, colo_takeover_wanted, errp) ||
+        colo_takeover_wanted(errp)) {
         return false;
     }
     replication_get_error_all(errp);
@@ -208,6 +211,7 @@ static bool begin_epoch(Secondary *s, Error **errp)
         error_prepend(errp, "the secondary's disk has failed: ");
         return false;
     }
+    colo_sleep_forget();
     colo_stats_lap(COLO_PHASE_RECEIVE, &s->lap_ns);
     colo_takeover_set_guest(COLO_GUEST_COMMITTING);
     replication_do_checkpoint_all(errp);
@@ -255,6 +259,8 @@ static bool load(Secondary *s, Error **errp)
 {
     ERRP_GUARD();
 
+    /* See begin_epoch(); if the main loop hangs it can't be helped any more */
+    colo_guest_settle(colo_channel_get_timeout() / 2, NULL, NULL);
     qemu_system_reset(SHUTDOWN_CAUSE_SNAPSHOT_LOAD);
     /* Here, because with KVM it lets the BQL go, as does the reset */
     cpu_synchronize_all_pre_loadvm();

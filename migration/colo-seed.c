@@ -16,6 +16,7 @@
 #include "colo-guest.h"
 #include "colo-internal.h"
 #include "colo-seed.h"
+#include "colo-sleep.h"
 
 /* With the BQL */
 static VMChangeStateEntry *watch;   /* NULL: no first copy is being sent */
@@ -28,7 +29,7 @@ static void guest_changed(void *opaque, bool running, RunState state)
         wanted = RUN_STATE_RUNNING;
     } else if (state == RUN_STATE_FINISH_MIGRATE) {
         /* From here on a "stop" finds nothing to stop, and must count */
-        colo_guest_hold_stopped();
+        colo_guest_hold_stopped(colo_sleep_stays() ? wanted : RUN_STATE_RUNNING);
     } else {
         wanted = state;
     }
@@ -78,11 +79,14 @@ static void migration_changed(Notifier *notifier, void *data)
         /* It has failed, and migration.c has started again what ran before */
         RunState state = unwatch_guest();
 
-        if (state != RUN_STATE_RUNNING && runstate_is_running()) {
-            vm_stop(state);
-        } else if (state == RUN_STATE_RUNNING && runstate_check(RUN_STATE_COLO)) {
+        if (runstate_check(RUN_STATE_COLO)) {
             /* It slept, and was woken up after that, while it was held still */
-            vm_start();
+            colo_guest_start_as(state);
+        } else if (state != RUN_STATE_RUNNING && runstate_is_running()) {
+            vm_stop(state);
+        } else if (state != RUN_STATE_RUNNING) {
+            /* If it sleeps */
+            colo_sleep_set_stays(true);
         }
     }
 }
@@ -96,22 +100,7 @@ void colo_seed_start_guest(void)
     }
 }
 
-/*
- * The guest falls asleep just as the end of the migration stops it.  No way leads from
- * "finish-migrate" to "suspended", so that QEMU would abort, but from "colo".  And
- * should the migration fail after all, migration.c starts whatever ran before it.
- *
- * The main loop, with the BQL
- */
-static void falls_asleep(Notifier *notifier, void *data)
-{
-    if (watch && runstate_check(RUN_STATE_FINISH_MIGRATE)) {
-        runstate_set(RUN_STATE_COLO);
-        colo_guest_sleep_on();
-    }
-}
-
-/* The same; as the end of each migration does, too, to one that sleeps */
+/* The main loop, with the BQL; as the end of each migration does to one that sleeps */
 static void wakes_up(Notifier *notifier, void *data)
 {
     woken_up = true;
@@ -120,10 +109,8 @@ static void wakes_up(Notifier *notifier, void *data)
 static void __attribute__((constructor)) colo_seed_init(void)
 {
     static Notifier migration = { .notify = migration_changed };
-    static Notifier sleep = { .notify = falls_asleep };
     static Notifier wake = { .notify = wakes_up };
 
     add_migration_state_change_notifier(&migration);
-    qemu_register_suspend_notifier(&sleep);
     qemu_register_wakeup_notifier(&wake);
 }

@@ -156,14 +156,38 @@ void colo_guest_watchdog(ColoSide *s)
     colo_side_hmp(s, "o /b 0x443 0xf");
 }
 
-/* PIIX4: the I/O ports of its power management, then PM1 control */
-static void power_management(ColoSide *s, unsigned control)
+/* PIIX4: the I/O ports of its power management */
+static void map_power_management(ColoSide *s)
 {
     colo_side_hmp(s, "o /w 0xcf8 0x80000b40");
     colo_side_hmp(s, "o /w 0xcfc 0xb001");
     colo_side_hmp(s, "o /w 0xcf8 0x80000b80");
     colo_side_hmp(s, "o /b 0xcfc 1");
+}
+
+static void power_management(ColoSide *s, unsigned control)
+{
+    map_power_management(s);
     colo_side_hmp(s, "o /h 0xb004 0x%x", control);
+}
+
+static void write_cmos(ColoSide *s, unsigned index, unsigned value)
+{
+    colo_side_hmp(s, "o /b 0x70 0x%x", index);
+    colo_side_hmp(s, "o /b 0x71 0x%x", value);
+}
+
+void colo_guest_set_alarm(ColoSide *s, unsigned seconds)
+{
+    g_assert_cmpuint(seconds, <, 10);           /* BCD */
+    map_power_management(s);
+    colo_side_hmp(s, "o /h 0xb002 0x400");      /* it may wake up by that */
+    write_cmos(s, 0xb, 0x82);                   /* the clock stands, 24 hours */
+    write_cmos(s, 0, 0);
+    write_cmos(s, 1, seconds);
+    write_cmos(s, 3, 0xff);                     /* in whatever minute */
+    write_cmos(s, 5, 0xff);                     /* and hour */
+    write_cmos(s, 0xb, 0x22);                   /* it goes on, with an alarm */
 }
 
 void colo_guest_power_off(ColoSide *s)

@@ -65,6 +65,8 @@ typedef void ColoGuestAct(ColoSide *s);
 ColoGuestAct colo_guest_panic, colo_guest_watchdog, colo_guest_power_off;
 /* ACPI S3 */
 ColoGuestAct colo_guest_sleep;
+/* An alarm of the real-time clock in @seconds, less than 10, that wakes it up */
+void colo_guest_set_alarm(ColoSide *s, unsigned seconds);
 
 /* A disk for machine type pc that is full once, at the first write: werror=stop */
 #define COLO_GUEST_FULL_DISK \

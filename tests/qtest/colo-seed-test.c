@@ -235,6 +235,25 @@ static void test_asleep_at_end(void)
     colo_pair_free(pair);
 }
 
+/* ... and was woken up and stopped before it is alone */
+static void test_woken_at_end(void)
+{
+    ColoProxy *proxy;
+    ColoPair *pair = at_the_end(&proxy);
+
+    colo_guest_sleep(pair->p);
+    colo_side_until(pair->p, "query-status", "status", "suspended");
+    colo_side_ok(pair->p, "{'execute': 'system_wakeup'}");
+    colo_side_await(pair->p, "WAKEUP", 1, COLO_WAIT_MS);
+    expect_status(pair->p, "colo");
+    colo_side_ok(pair->p, "{'execute': 'stop'}");
+    become_alone(pair, "paused");
+    colo_side_ok(pair->p, "{'execute': 'cont'}");
+    expect_status(pair->p, "running");
+    colo_proxy_free(proxy);
+    colo_pair_free(pair);
+}
+
 static void test_stopped_and_started(void)
 {
     ColoPair *pair = seeding(COLO_NO_DISK);
@@ -467,6 +486,7 @@ static const ColoTestCase cases[] = {
     { "stopped/at-end", test_stopped_at_end },
     { "stopped/and-started", test_stopped_and_started },
     { "asleep-at-end", test_asleep_at_end },
+    { "woken-at-end", test_woken_at_end },
     { "lost/copying", test_lost },
     { "lost/stopped", test_lost_stopped },
     { "lost/at-end", test_lost_at_end },

@@ -10,79 +10,27 @@
  */
 #include "qemu/osdep.h"
 #include "libqtest.h"
-#include "qemu/bswap.h"
 #include "colo-guest.h"
 #include "colo-query.h"
-
-/* A counter of the guest's clock, 10 ns a step, which a reset sets to 0 */
-#define HPET_CONFIG 0xfed00010
-#define HPET_COUNTER 0xfed000f0
-#define HPET_STEP_NS 10
-
-static ColoPair *start(int64_t delay_ms)
-{
-    return colo_pair_start(COLO_NO_DISK, delay_ms);
-}
-
-static bool side_is(ColoSide *side, const char *wanted)
-{
-    g_autofree char *status = colo_side_ask(side, "status",
-                                            "{'execute': 'query-status'}");
-
-    return g_str_equal(status, wanted);
-}
-
-/* Until it runs; an error where it is held for a checkpoint just then */
-static void wake_up(ColoSide *side)
-{
-    int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
-
-    do {
-        QDict *answer = colo_side_try(side, COLO_ANSWER_MS,
-                                      "{'execute': 'system_wakeup'}");
-
-        g_assert_nonnull(answer);
-        qobject_unref(answer);
-        if (g_get_monotonic_time() > end) {
-            colo_fail("the guest does not wake up");
-        }
-        g_usleep(1000);
-    } while (!side_is(side, "running"));
-}
-
-/* The survivor's guest, awake, counts; its numbers are of two lives. */
-static void expect_counting(ColoPair *pair)
-{
-    uint64_t first = 0x10000;
-    uint32_t before, after;
-    int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
-
-    before = colo_side_read_u32(pair->p, first);
-    do {
-        after = colo_side_read_u32(pair->p, first);
-        if (g_get_monotonic_time() > end) {
-            colo_fail("the guest stands still");
-        }
-    } while (after == before);
-}
+#include "colo-sleep-rig.h"
 
 static void go_on(ColoPair *pair)
 {
-    wake_up(pair->p);
-    expect_counting(pair);
+    colo_sleep_wake_up(pair->p);
+    colo_sleep_expect_counting(pair);
     /* Nothing else holds it */
     colo_side_ok(pair->p, "{'execute': 'stop'}");
     colo_side_until(pair->p, "query-status", "status", "paused");
     colo_side_ok(pair->p, "{'execute': 'cont'}");
     colo_side_until(pair->p, "query-status", "status", "running");
-    expect_counting(pair);
+    colo_sleep_expect_counting(pair);
     colo_pair_free(pair);
 }
 
 /* Asleep and awake again, while the timer makes checkpoints; both sides */
 static void test_storm(void)
 {
-    ColoPair *pair = start(5);
+    ColoPair *pair = colo_sleep_start(5);
 
     for (int i = 0; i < 20; i++) {
         colo_guest_sleep(pair->p);
@@ -91,36 +39,36 @@ static void test_storm(void)
         colo_side_ok(pair->p, "{'execute': 'cont'}");
         colo_guest_sleep(pair->s);
         colo_side_until(pair->p, "query-status", "status", "suspended");
-        wake_up(pair->p);
+        colo_sleep_wake_up(pair->p);
     }
     colo_pair_checkpoints(pair, 3);
     colo_pair_take_over(pair, "running");
-    expect_counting(pair);
+    colo_sleep_expect_counting(pair);
     colo_pair_free(pair);
 }
 
 /* The secondary is told at once, of both; its guest stands still meanwhile. */
 static void test_told(void)
 {
-    ColoPair *pair = start(COLO_NO_TIMER);
+    ColoPair *pair = colo_sleep_start(COLO_NO_TIMER);
 
     colo_query_checkpoint(pair);
     colo_guest_sleep(pair->p);
     colo_side_until(pair->p, "query-status", "status", "suspended");
     colo_query_await_count(pair->p, "guest", 1);
-    colo_side_until(pair->s, "query-status", "status", "colo");
-    wake_up(pair->p);
+    colo_side_until(pair->s, "query-status", "status", "suspended");
+    colo_sleep_wake_up(pair->p);
     colo_query_await_count(pair->p, "guest", 2);
     colo_side_until(pair->s, "query-status", "status", "running");
     colo_pair_take_over(pair, "running");
-    expect_counting(pair);
+    colo_sleep_expect_counting(pair);
     colo_pair_free(pair);
 }
 
 /* The primary's sleeps when that dies: the survivor's does, and can be woken up. */
 static void test_survives(void)
 {
-    ColoPair *pair = start(COLO_NO_TIMER);
+    ColoPair *pair = colo_sleep_start(COLO_NO_TIMER);
 
     colo_guest_sleep(pair->p);
     colo_query_await_count(pair->p, "guest", 1);
@@ -130,7 +78,7 @@ static void test_survives(void)
     colo_side_until(pair->p, "query-status", "status", "suspended");
     /* Nobody can run it there */
     colo_side_ok(pair->s, "{'execute': 'cont'}");
-    g_assert(side_is(pair->s, "colo"));
+    g_assert(colo_sleep_is(pair->s, "suspended"));
     colo_pair_take_over(pair, "suspended");
     colo_side_await(pair->p, "SUSPEND", 1, COLO_WAIT_MS);
     go_on(pair);
@@ -139,7 +87,7 @@ static void test_survives(void)
 /* Only the secondary's has fallen asleep, since the last checkpoint. */
 static void test_survives_ahead(void)
 {
-    ColoPair *pair = start(COLO_NO_TIMER);
+    ColoPair *pair = colo_sleep_start(COLO_NO_TIMER);
 
     colo_query_checkpoint(pair);
     colo_query_await_epoch(pair->s, 1);
@@ -152,7 +100,7 @@ static void test_survives_ahead(void)
 /* ... and the next checkpoint, of a primary's that is awake, undoes it. */
 static void test_ahead_undone(void)
 {
-    ColoPair *pair = start(COLO_NO_TIMER);
+    ColoPair *pair = colo_sleep_start(COLO_NO_TIMER);
 
     colo_guest_sleep(pair->s);
     colo_side_until(pair->s, "query-status", "status", "suspended");
@@ -165,7 +113,7 @@ static void test_ahead_undone(void)
 /* The secondary dies; nothing changes for the guest, which can be protected anew. */
 static void test_primary_survives(void)
 {
-    ColoPair *pair = start(COLO_NO_TIMER);
+    ColoPair *pair = colo_sleep_start(COLO_NO_TIMER);
 
     colo_guest_sleep(pair->p);
     colo_query_await_count(pair->p, "guest", 1);
@@ -181,30 +129,8 @@ static void test_primary_survives(void)
     colo_query_await_count(pair->p, "guest", 1);
     colo_query_await_epoch(pair->s, 1);
     colo_pair_take_over(pair, "running");
-    expect_counting(pair);
+    colo_sleep_expect_counting(pair);
     colo_pair_free(pair);
-}
-
-static int64_t clock_ns(ColoSide *side)
-{
-    uint64_t low = colo_side_read_u32(side, HPET_COUNTER);
-    uint64_t high = colo_side_read_u32(side, HPET_COUNTER + 4);
-
-    return (int64_t)(high << 32 | low) * HPET_STEP_NS;
-}
-
-/* It runs, but perhaps not at this instant, because of a checkpoint. */
-static int64_t await_tick(ColoSide *side)
-{
-    int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
-    int64_t before = clock_ns(side), now;
-
-    while ((now = clock_ns(side)) == before) {
-        if (g_get_monotonic_time() > end) {
-            colo_fail("the guest's clock stands still");
-        }
-    }
-    return now;
 }
 
 /*
@@ -213,27 +139,26 @@ static int64_t await_tick(ColoSide *side)
  */
 static void test_clock(void)
 {
-    ColoPair *pair = start(COLO_NO_TIMER);
-    uint8_t on[4] = { 1 };
+    ColoPair *pair = colo_sleep_start(COLO_NO_TIMER);
     int64_t real_ns, before, asleep, after;
 
-    colo_side_write(pair->p, HPET_CONFIG, on, sizeof(on));
+    colo_sleep_start_clock(pair->p);
     real_ns = g_get_monotonic_time() * 1000;
-    before = clock_ns(pair->p);
+    before = colo_sleep_clock_ns(pair->p);
     colo_guest_sleep(pair->p);
     colo_query_await_count(pair->p, "guest", 1);
-    asleep = await_tick(pair->p);
+    asleep = colo_sleep_await_tick(pair->p);
     g_assert_cmpint(asleep, >, before);
     colo_query_checkpoint(pair);
     colo_query_await_epoch(pair->s, 2);
     colo_pair_take_over(pair, "suspended");
-    after = clock_ns(pair->p);
+    after = colo_sleep_clock_ns(pair->p);
     real_ns = g_get_monotonic_time() * 1000 - real_ns;
     g_test_message("the guest's clock has gone on by %" PRId64 " ms, the world's "
                    "by %" PRId64, (after - before) / 1000000, real_ns / 1000000);
     g_assert_cmpint(after, >, asleep);
     g_assert_cmpint(after - before, <=, real_ns);
-    await_tick(pair->p);
+    colo_sleep_await_tick(pair->p);
     go_on(pair);
 }
 

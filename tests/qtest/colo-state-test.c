@@ -300,6 +300,35 @@ static void test_io_error_over(void)
     go_on(pair);
 }
 
+/* A dump of S's memory, in a thread that starts its guest at the end: that is awaited. */
+static void test_dump(void)
+{
+    ColoPair *pair = colo_pair_start(COLO_NO_DISK, COLO_NO_TIMER);
+    g_autofree char *file = g_strdup_printf("file:%s", pair->scratch);
+    char buffer[4096];
+    int fd;
+
+    g_assert_cmpint(mkfifo(pair->scratch, 0600), ==, 0);
+    fd = open(pair->scratch, O_RDONLY | O_NONBLOCK);
+    g_assert_cmpint(fd, >=, 0);
+    colo_side_ok(pair->s, "{'execute': 'dump-guest-memory', 'arguments': {'paging': "
+                 "false, 'detach': true, 'protocol': %s}}", file);
+    colo_side_until(pair->s, "query-status", "status", "save-vm");
+    colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
+    g_usleep(500 * 1000);
+    colo_side_until(pair->s, "query-status", "status", "save-vm");
+    g_assert_cmpint(colo_query_epoch(pair->s), ==, 0);
+    while (read(fd, buffer, sizeof(buffer)) != 0) {
+        /* Until the other end is closed */
+    }
+    close(fd);
+    unlink(pair->scratch);
+    colo_query_await_epoch(pair->s, 1);
+    colo_side_until(pair->s, "query-status", "status", "running");
+    colo_pair_fail_over_to_secondary(pair);
+    colo_pair_free(pair);
+}
+
 /* Resets while checkpoints are made */
 static void test_reset(void)
 {
@@ -601,6 +630,7 @@ static const ColoTestCase cases[] = {
     { "io-error-over", test_io_error_over },
     { "savevm", test_savevm },
     { "reset", test_reset },
+    { "dump", test_dump },
     { "refused-commands", test_refused_commands },
     { "capabilities", test_capabilities },
     { "change-capabilities/p", test_change_capabilities_p },
