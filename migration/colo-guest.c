@@ -21,6 +21,7 @@
 #include "colo-guest.h"
 #include "colo-jobs.h"
 #include "colo-sleep.h"
+#include "migration.h"
 #include "trace.h"
 
 /* How long to leave the main loop alone with what it has to do */
@@ -68,7 +69,7 @@ static void __attribute__((constructor)) colo_guest_init(void)
 static bool is_settled(void)
 {
     return !telling && !colo_sleep_is_ending() &&
-           !runstate_check(RUN_STATE_SAVE_VM) && !runstate_check(RUN_STATE_RESTORE_VM) &&
+           !runstate_check(RUN_STATE_SAVE_VM) &&
            (runstate_is_running() || !told_running ||
             runstate_check(RUN_STATE_SUSPENDED) ||
             runstate_check(RUN_STATE_PRELAUNCH));
@@ -389,8 +390,12 @@ bool colo_guest_is_held(void)
 bool colo_guest_is_stopped(void)
 {
     if (runstate_check(RUN_STATE_FINISH_MIGRATE)) {
-        /* That is stopping it now, or it has, and it is held: else it was before */
-        return !told_running && !held;
+        /*
+         * That is stopping it now, or it has, and it is held: else it was before.
+         * Without COLO it stays here without its disks, if all goes well: only who
+         * means to starts it.
+         */
+        return !held && (!told_running || !migrate_colo_enabled());
     }
     return !runstate_is_running() && !runstate_check(RUN_STATE_COLO);
 }

@@ -329,6 +329,31 @@ static void test_dump(void)
     colo_pair_free(pair);
 }
 
+/* One that fails leaves the guest stopped, until "cont"; S's is P's again. */
+static void test_loadvm(void)
+{
+    ColoPair *pair = colo_pair_start(COLO_NO_DISK, COLO_NO_TIMER);
+    ColoSide *sides[] = { pair->s, pair->p };
+
+    for (int i = 0; i < ARRAY_SIZE(sides); i++) {
+        QDict *answer = colo_side_try(sides[i], COLO_ANSWER_MS,
+                                      "{'execute': 'human-monitor-command', "
+                                      "'arguments': {'command-line': "
+                                      "'loadvm none'}}");
+
+        g_assert_nonnull(answer);
+        qobject_unref(answer);
+        colo_side_until(sides[i], "query-status", "status", "restore-vm");
+        colo_query_checkpoint(pair);
+    }
+    colo_side_until(pair->p, "query-status", "status", "restore-vm");
+    colo_side_ok(pair->p, "{'execute': 'cont'}");
+    colo_query_checkpoint(pair);
+    colo_side_until(pair->s, "query-status", "status", "running");
+    colo_pair_fail_over_to_secondary(pair);
+    colo_pair_free(pair);
+}
+
 /* Resets while checkpoints are made */
 static void test_reset(void)
 {
@@ -631,6 +656,7 @@ static const ColoTestCase cases[] = {
     { "savevm", test_savevm },
     { "reset", test_reset },
     { "dump", test_dump },
+    { "loadvm", test_loadvm },
     { "refused-commands", test_refused_commands },
     { "capabilities", test_capabilities },
     { "change-capabilities/p", test_change_capabilities_p },

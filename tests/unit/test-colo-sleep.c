@@ -330,7 +330,7 @@ static void expect_rest(void)
     }
 }
 
-static void run(const char *choices, Role role)
+static void begin(const char *choices, Role role)
 {
     memset(&w, 0, sizeof(w));
     w.choices = w.next = choices;
@@ -342,6 +342,11 @@ static void run(const char *choices, Role role)
     autostart = 1;
     held = taken_over = telling = asleep = stays = false;
     told_running = true;
+}
+
+static void run(const char *choices, Role role)
+{
+    begin(choices, role);
     for (int i = 0; i < strlen(choices); i++) {
         step();
     }
@@ -383,6 +388,28 @@ static void test_seed(void)
     run_each(SEED);
 }
 
+/* Without COLO, awake at the end of its migration: it may run elsewhere by then. */
+static void test_plain(void)
+{
+    /* It falls asleep after that, or while its vCPUs are being paused for it */
+    static const char *const nested[] = { "", "7" };
+
+    for (int i = 0; i < ARRAY_SIZE(nested); i++) {
+        begin(nested[i], PLAIN);
+        fall_asleep();
+        seed_step();
+        main_loop();
+        g_assert(w.state == RUN_STATE_SUSPENDED);
+        wake();
+        main_loop();
+        g_assert(w.woken && w.state == RUN_STATE_PAUSED && vcpu.stopped);
+        g_assert(!told_running && !w.ticks);
+        /* It has failed, or somebody says "cont" */
+        vm_start();
+        expect_rest();
+    }
+}
+
 static void test_secondary(const void *opaque)
 {
     next_fate = *(const ColoFate *)opaque;
@@ -400,6 +427,7 @@ int main(int argc, char **argv)
     QTAILQ_INSERT_TAIL(&cpus, &vcpu, node);
     g_test_add_func("/colo-sleep/primary", test_primary);
     g_test_add_func("/colo-sleep/seed", test_seed);
+    g_test_add_func("/colo-sleep/plain", test_plain);
     g_test_add_data_func("/colo-sleep/secondary/runs", &fates[0], test_secondary);
     g_test_add_data_func("/colo-sleep/secondary/stays", &fates[1], test_secondary);
     g_test_add_data_func("/colo-sleep/secondary/sleeps", &fates[2], test_secondary);
