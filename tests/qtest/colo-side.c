@@ -244,25 +244,30 @@ uint32_t colo_side_read_u32(ColoSide *s, uint64_t address)
     return qtest_readl(s->qts, address);
 }
 
+char *colo_side_hmp_says(ColoSide *s, const char *line)
+{
+    QDict *answer = colo_side_try(s, COLO_ANSWER_MS,
+                                  "{'execute': 'human-monitor-command',"
+                                  " 'arguments': {'command-line': %s}}", line);
+    QObject *result = side_result(s, answer, line);
+    char *said = g_strdup(qstring_get_str(qobject_to(QString, result)));
+
+    qobject_unref(result);
+    return said;
+}
+
 void colo_side_hmp(ColoSide *s, const char *fmt, ...)
 {
-    g_autofree char *line = NULL;
-    QObject *result;
-    QDict *answer;
+    g_autofree char *line = NULL, *said = NULL;
     va_list ap;
 
     va_start(ap, fmt);
     line = g_strdup_vprintf(fmt, ap);
     va_end(ap);
-    answer = colo_side_try(s, COLO_ANSWER_MS,
-                           "{'execute': 'human-monitor-command',"
-                           " 'arguments': {'command-line': %s}}", line);
-    result = side_result(s, answer, line);
-    if (*qstring_get_str(qobject_to(QString, result))) {
-        colo_fail("%s: %s: %s", s->name, line,
-                  qstring_get_str(qobject_to(QString, result)));
+    said = colo_side_hmp_says(s, line);
+    if (*said) {
+        colo_fail("%s: %s: %s", s->name, line, said);
     }
-    qobject_unref(result);
 }
 
 unsigned colo_side_count(ColoSide *s, const char *name)

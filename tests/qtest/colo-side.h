@@ -89,7 +89,10 @@ void colo_side_ok(ColoSide *s, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 char *colo_side_ask(ColoSide *s, const char *key, const char *fmt, ...)
     G_GNUC_PRINTF(3, 4);
 
-/* Run a monitor command of the human kind; it must print nothing. */
+/* Run a monitor command of the human kind; what it prints, to be freed. */
+char *colo_side_hmp_says(ColoSide *s, const char *line);
+
+/* The same; it must print nothing. */
 void colo_side_hmp(ColoSide *s, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
 /*
