@@ -6,7 +6,6 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
-#include <dirent.h>
 #include "bench-cpus.h"
 
 /* Threads that make threads while they are moved come to an end */
@@ -76,32 +75,30 @@ bool bench_cpus_halve(const cpu_set_t *all, cpu_set_t host[2])
 static bool confine_threads(const char *path, const cpu_set_t *cpus, int *moved,
                             Error **errp)
 {
-    DIR *dir = opendir(path);
-    struct dirent *entry;
+    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+    const char *entry;
     cpu_set_t now;
-    bool ok = true;
 
     if (!dir) {
-        error_setg_errno(errp, errno, "%s", path);
+        error_setg(errp, "%s: there is no such process", path);
         return false;
     }
     *moved = 0;
-    while (ok && (entry = readdir(dir))) {
-        pid_t tid = atoi(entry->d_name);
+    while ((entry = g_dir_read_name(dir))) {
+        pid_t tid = atoi(entry);
 
         /* One that has ended needs none */
-        if (tid <= 0 || sched_getaffinity(tid, sizeof(now), &now) < 0 ||
+        if (sched_getaffinity(tid, sizeof(now), &now) < 0 ||
             CPU_EQUAL(&now, cpus)) {
             continue;
         }
         (*moved)++;
         if (sched_setaffinity(tid, sizeof(*cpus), cpus) < 0 && errno != ESRCH) {
             error_setg_errno(errp, errno, "a thread can't be moved to other CPUs");
-            ok = false;
+            return false;
         }
     }
-    closedir(dir);
-    return ok;
+    return true;
 }
 
 bool bench_cpus_confine(pid_t pid, const cpu_set_t *cpus, Error **errp)

@@ -86,9 +86,11 @@ static bool confine(BenchRun *run, const cpu_set_t *primary,
 static bool take_turns(BenchRun *run, double *kept, Error **errp)
 {
     int interval[] = { run->config->interval_ms, BENCH_LONG_INTERVAL_MS };
+    /* Of a turn with and one without, so that there are as many of both */
+    int pairs = MAX((int)run->effort->cost_s, 2);
     double rate, sum[] = { 0, 0 };
 
-    for (int i = 0; i < 2 * MAX(run->effort->cost_s, 2); i++) {
+    for (int i = 0; i < 2 * pairs; i++) {
         /* Neither has a fixed place in a pair of turns */
         int which = (i + i / 2 + run->round) % 2;
 
