@@ -107,7 +107,10 @@ void colo_guest_set_run_state_colo(void)
     };
 
     if (runstate_check(RUN_STATE_SAVE_VM) || runstate_check(RUN_STATE_RESTORE_VM)) {
-        /* A failover in a dump, which does not wait: the only way, nobody is told */
+        /*
+         * A failover in a dump, which does not wait; or a "loadvm" that has failed.
+         * The only way there is; nobody is told.
+         */
         runstate_set(RUN_STATE_RUNNING);
     }
     for (int i = 0; i < ARRAY_SIZE(indirect); i++) {

@@ -129,7 +129,7 @@ bool colo_comparer_is_open(ColoComparer *c);
 /*
  * May more of P's frames come?  If so, the next one is taken, whatever a checkpoint
  * releases until then: it may be of the epoch that this ends, and nobody would send
- * it again.  So the limits may be exceeded by one frame.  Any thread.
+ * it again.  So the limits may be exceeded by one frame.  The thread that brings them.
  */
 bool colo_comparer_has_room(ColoComparer *c);
 

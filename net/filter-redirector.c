@@ -190,7 +190,7 @@ static void redirector_vm_change(void *opaque, bool running, RunState state)
  * virtio-net and rtl8139 look at addresses and tag before they look at the length,
  * and would read what follows in memory.  No guest sends such a frame, so none is
  * lacking it.  Outside of COLO anything goes where there are no virtio-net headers,
- * as it always has: QEMU's own test sends a few letters (see redirector_in_receive()).
+ * as it always has, with zeros behind it: QEMU's own test sends a few letters.
  */
 static bool is_whole(FilterRedirector *s, const ColoFrame *frame)
 {
