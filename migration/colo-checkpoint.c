@@ -14,6 +14,7 @@
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "sysemu/cpus.h"
+#include "colo-guest.h"
 #include "colo-jobs.h"
 #include "colo-primary.h"
 #include "colo-stats.h"
@@ -129,8 +130,7 @@ static bool disks_are_whole(Error **errp)
     return !*errp;
 }
 
-/* Nobody is in the middle of stopping or starting the guest; with the BQL */
-static bool settle(Primary *p, Error **errp)
+bool colo_checkpoint_settle(Primary *p, Error **errp)
 {
     return colo_guest_settle(colo_channel_get_timeout() / 2, p->talk.over, errp) &&
            !p->talk.over(errp);
@@ -139,12 +139,12 @@ static bool settle(Primary *p, Error **errp)
 /* Stop the guest and gather; with the BQL */
 static bool stop_and_gather(Primary *p, int64_t *since, Error **errp)
 {
-    if (!settle(p, errp)) {
+    if (!colo_checkpoint_settle(p, errp)) {
         return false;
     }
     colo_guest_hold();
     colo_stats_lap(COLO_PHASE_STOP, since);
-    if (!colo_guest_drain(colo_channel_get_timeout() / 2, errp) ||
+    if (!colo_disks_drain(colo_channel_get_timeout() / 2, errp) ||
         p->talk.over(errp) || !disks_are_whole(errp)) {
         return false;
     }
@@ -216,7 +216,7 @@ static bool come_to_rest(Primary *p, ColoTriggerCause cause, Error **errp)
             return false;
         }
     }
-    while ((disks = colo_guest_disks()) != COLO_DISKS_REST &&
+    while ((disks = colo_disks_state()) != COLO_DISKS_REST &&
            colo_primary_now_ns() - start < colo_primary_rest_ns(cause, disks)) {
         if (!colo_talk_attend(&p->talk, REST_LOOK_NS, errp)) {
             return false;
@@ -280,7 +280,7 @@ static bool transact(Primary *p, ColoTriggerCause cause, Error **errp)
     mismatch_ns = colo_primary_begin_trigger(cause);
     /* S stops at our word, and waits from then on: so not before we can, too */
     qemu_mutex_lock_iothread();
-    ok = settle(p, errp);
+    ok = colo_checkpoint_settle(p, errp);
     qemu_mutex_unlock_iothread();
     if (!ok || !colo_talk_say(&p->talk, COLO_MSG_STOP, errp)) {
         return false;

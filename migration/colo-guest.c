@@ -7,8 +7,6 @@
  */
 #include "qemu/osdep.h"
 #include "block/block.h"
-#include "block/block_int.h"
-#include "block/replication.h"
 #include "migration/colo.h"
 #include "qapi/error.h"
 #include "qapi/qapi-events-run-state.h"
@@ -19,7 +17,6 @@
 #include "sysemu/runstate.h"
 #include "sysemu/sysemu.h"
 #include "colo-guest.h"
-#include "colo-jobs.h"
 #include "colo-sleep.h"
 #include "migration.h"
 #include "trace.h"
@@ -62,9 +59,9 @@ static void __attribute__((constructor)) colo_guest_init(void)
 /*
  * vm_stop() changes the run state, then lets the BQL go while it waits for the
  * vCPUs, then tells the devices.  Only a guest that goes to sleep stands still
- * without that, and is in "prelaunch" if it is reset then.  One that is to wake up
- * is reset soon.  Whoever dumps its memory in a thread starts it at the end, and asks
- * nobody.
+ * without that, and is in "prelaunch" if it is reset then, "finish-migrate" if a first
+ * copy finds it so.  One that is to wake up is reset soon.  Whoever dumps its memory
+ * in a thread starts it at the end, and asks nobody.
  */
 static bool is_settled(void)
 {
@@ -72,7 +69,8 @@ static bool is_settled(void)
            !runstate_check(RUN_STATE_SAVE_VM) &&
            (runstate_is_running() || !told_running ||
             runstate_check(RUN_STATE_SUSPENDED) ||
-            runstate_check(RUN_STATE_PRELAUNCH));
+            runstate_check(RUN_STATE_PRELAUNCH) ||
+            runstate_check(RUN_STATE_FINISH_MIGRATE));
 }
 
 bool colo_guest_settle(uint32_t timeout_ms, bool (*over)(Error **), Error **errp)
@@ -193,72 +191,6 @@ void colo_guest_hold(void)
     }
 }
 
-static bool requests_in_flight(void)
-{
-    BlockDriverState *bs = NULL;
-
-    while ((bs = bdrv_next_node(bs))) {
-        if (qatomic_read(&bs->in_flight)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Only a hint: whoever flushes may be in the thread of another disk */
-static bool flushes_in_flight(void)
-{
-    BlockDriverState *bs = NULL;
-
-    while ((bs = bdrv_next_node(bs))) {
-        if (qatomic_read(&bs->active_flush_req)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-ColoDisksState colo_guest_disks(void)
-{
-    ColoDisksState state;
-
-    qemu_mutex_lock_iothread();
-    if (!runstate_is_running() || colo_sleep_is_ending() || !requests_in_flight()) {
-        state = COLO_DISKS_REST;
-    } else if (flushes_in_flight() || !replication_is_short_all()) {
-        state = COLO_DISKS_FLUSH;
-    } else {
-        state = COLO_DISKS_BUSY;
-    }
-    qemu_mutex_unlock_iothread();
-    return state;
-}
-
-bool colo_guest_drain(uint32_t timeout_ms, Error **errp)
-{
-    int64_t end = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + timeout_ms;
-
-    /*
-     * One of them may be at a peer that does not answer: that is waited for
-     * with the main loop running and with a bound.
-     */
-    while (requests_in_flight()) {
-        if (qemu_clock_get_ms(QEMU_CLOCK_REALTIME) > end) {
-            error_setg(errp, "a disk request was not done within %u ms",
-                       timeout_ms);
-            return false;
-        }
-        /* One may have begun only now */
-        colo_jobs_pause();
-        qemu_mutex_unlock_iothread();
-        g_usleep(NAP_US);
-        qemu_mutex_lock_iothread();
-    }
-    /* What remains is local: bottom halves, and devices that retry */
-    bdrv_drain_all();
-    return true;
-}
-
 /* It sleeps; or is to wake up, and so far it is as if it slept. */
 static bool sleeps(void)
 {
@@ -360,15 +292,9 @@ void colo_guest_release(void)
     held = false;
 }
 
-void colo_guest_hold_stopped(RunState state)
-{
-    held = true;
-    before = RUN_STATE_RUNNING;
-    after = state;
-}
-
 RunState colo_guest_drop_hold(RunState state)
 {
+    note_requested();
     state = held ? after : state;
     held = false;
     return state;
@@ -403,8 +329,42 @@ bool colo_guest_is_stopped(void)
     return !runstate_is_running() && !runstate_check(RUN_STATE_COLO);
 }
 
+/*
+ * P: the end of the first copy stops the guest, which runs; from here on a "stop" finds
+ * nothing to stop.  It may only seem to run, as it is to wake up.
+ */
+static void hold_for_migration(void)
+{
+    if (migrate_colo_enabled()) {
+        held = true;
+        before = RUN_STATE_RUNNING;
+        after = colo_sleep_is_ending() && colo_sleep_stays() ? RUN_STATE_PAUSED :
+                                                               RUN_STATE_RUNNING;
+    }
+}
+
+/* migration.c is yet to start it: not if its user says "stop" before that */
+static void stop_taken_over(void)
+{
+    autostart = false;
+    if (runstate_check(RUN_STATE_COLO)) {
+        halt_held(RUN_STATE_PAUSED);
+    }
+}
+
 bool colo_guest_defer_stop(RunState state)
 {
+    if (state == RUN_STATE_FINISH_MIGRATE) {
+        hold_for_migration();
+        return false;
+    }
+    if (taken_over && state == RUN_STATE_PAUSED &&
+        !runstate_check(RUN_STATE_SUSPENDED)) {
+        stop_taken_over();
+    }
+    if (!held && colo_sleep_is_ending()) {
+        colo_sleep_set_stays(true);
+    }
     if (held && (after == RUN_STATE_RUNNING || after == RUN_STATE_SUSPENDED) &&
         !runstate_check(RUN_STATE_SUSPENDED)) {
         /* Else it would be stopped already, or asleep, and stay as it is */
@@ -417,6 +377,9 @@ bool colo_guest_defer_cont(void)
 {
     /* It may be about to wake up */
     colo_sleep_set_stays(false);
+    if (taken_over) {
+        autostart = true;
+    }
     if (held) {
         after = RUN_STATE_RUNNING;
     }
@@ -469,13 +432,15 @@ void colo_guest_let_go(void)
     }
 }
 
-bool colo_guest_go_on(void)
+bool colo_guest_is_taken_over(void)
 {
-    bool ours = taken_over;
+    return taken_over;
+}
 
+void colo_guest_go_on(void)
+{
     taken_over = false;
-    if (ours && autostart) {
+    if (autostart) {
         vm_start();
     }
-    return ours;
 }

@@ -30,23 +30,7 @@ bool colo_guest_settle(uint32_t timeout_ms, bool (*over)(Error **), Error **errp
  */
 void colo_guest_hold(void);
 
-/*
- * P: what the guest's disks do at this instant.  Without the BQL, which it takes.
- */
-typedef enum ColoDisksState {
-    COLO_DISKS_REST,    /* nothing, or the guest does not run anyway */
-    COLO_DISKS_BUSY,    /* what takes a page cache and a network its time */
-    COLO_DISKS_FLUSH,   /* what takes a platter its time, or is much */
-} ColoDisksState;
-ColoDisksState colo_guest_disks(void);
-
-/*
- * P: wait until no disk request is in flight, then until the block layer has
- * come to rest.  Drops the BQL while it waits; false, with @errp set, after
- * @timeout_ms.
- */
-bool colo_guest_drain(uint32_t timeout_ms, Error **errp);
-
+/* Also from when the end of a first copy stops it to colo_guest_drop_hold() */
 bool colo_guest_is_held(void);
 
 /* Whether somebody has stopped it: neither COLO nor the end of a migration */
@@ -69,13 +53,6 @@ ColoFate colo_guest_fate(void);
  * end (panic, watchdog, I/O error, shutdown): then that counts.
  */
 void colo_guest_release(void);
-
-/*
- * P: the end of a migration has stopped the guest, which ran: it is held as by
- * colo_guest_hold(), so that a "stop" meanwhile counts.  It is to be @state: another
- * than "running" if it had been stopped, and only seemed to run as it was to wake up.
- */
-void colo_guest_hold_stopped(RunState state);
 
 /*
  * P: it is not held any more; its run state stays.  Returns what it is to be:
@@ -116,8 +93,9 @@ void colo_guest_start(void);
 
 /*
  * S: after colo_guest_stop(), nobody holds it any more.  migration.c starts it as
- * it ends; but one that P's user had stopped is "paused", and one that sleeps,
- * whether P's did or it has fallen asleep itself since, is "suspended".
+ * it ends, unless somebody says "stop" before that; but one that P's user had stopped
+ * is "paused", and one that sleeps, whether P's did or it has fallen asleep itself
+ * since, is "suspended".
  */
 void colo_guest_let_go(void);
 

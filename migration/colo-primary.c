@@ -29,6 +29,7 @@
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "sysemu/runstate.h"
+#include "colo-guest.h"
 #include "colo-primary.h"
 #include "colo-seed.h"
 #include "colo-stats.h"
@@ -241,12 +242,14 @@ static void start_guest_alone(Primary *p)
     if (err) {
         error_report_err(err);
     }
+    colo_checkpoint_settle(p, NULL);
     colo_seed_start_guest();
 }
 
 static bool begin(Primary *p, Error **errp)
 {
     QIOChannel *ioc = qemu_file_get_ioc(p->s->to_dst_file);
+    bool settled;
 
     if (!colo_link_open(&p->talk.link, COLO_ROLE_PRIMARY, ioc, errp)) {
         return false;
@@ -271,8 +274,14 @@ static bool begin(Primary *p, Error **errp)
     p->ram = colo_ram_send_new();
     qemu_mutex_lock_iothread();
     replication_defer_flushes_all(false);
-    start_guest(p);
+    settled = colo_checkpoint_settle(p, errp);
+    if (settled) {
+        start_guest(p);
+    }
     qemu_mutex_unlock_iothread();
+    if (!settled) {
+        return false;
+    }
     colo_primary_end_epoch(p, 0);
     qapi_event_send_colo_protected(COLO_MODE_PRIMARY);
     return true;

@@ -13,7 +13,7 @@
 #define MIGRATION_COLO_PRIMARY_H
 
 #include "io/channel-buffer.h"
-#include "colo-guest.h"
+#include "colo-disks.h"
 #include "colo-internal.h"
 #include "colo-ram.h"
 #include "colo-talk.h"
@@ -72,6 +72,12 @@ bool colo_checkpoint_make(Primary *p, ColoTriggerCause cause, Error **errp);
  * that S's disks lack nothing.  Flushes are deferred: until S has started, too.
  */
 bool colo_checkpoint_first(Primary *p, Error **errp);
+
+/*
+ * Wait until nobody is in the middle of stopping or starting the guest; false, with
+ * @errp set, also if there is no use in waiting.  With the BQL, which it drops.
+ */
+bool colo_checkpoint_settle(Primary *p, Error **errp);
 
 /* The slices that S has taken are on their way no more. */
 void colo_checkpoint_note_slices(Primary *p);

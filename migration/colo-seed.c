@@ -25,12 +25,7 @@ static bool woken_up;               /* since "migrate" */
 
 static void guest_changed(void *opaque, bool running, RunState state)
 {
-    if (running) {
-        wanted = RUN_STATE_RUNNING;
-    } else if (state == RUN_STATE_FINISH_MIGRATE) {
-        /* From here on a "stop" finds nothing to stop, and must count */
-        colo_guest_hold_stopped(colo_sleep_stays() ? wanted : RUN_STATE_RUNNING);
-    } else {
+    if (state != RUN_STATE_FINISH_MIGRATE) {
         wanted = state;
     }
 }
@@ -47,6 +42,10 @@ static void watch_guest(void)
 static RunState unwatch_guest(void)
 {
     g_clear_pointer(&watch, qemu_del_vm_change_state_handler);
+    if (colo_sleep_is_on() && !colo_sleep_stays()) {
+        /* Perhaps by a "cont", which changes no run state then */
+        wanted = RUN_STATE_RUNNING;
+    }
     return colo_guest_drop_hold(wanted);
 }
 

@@ -96,8 +96,8 @@ void colo_sleep_forget(void)
 }
 
 /*
- * The main loop has paused the vCPUs, and let the BQL go after that; COLO's thread may
- * have let the guest run again since.
+ * The main loop has paused the vCPUs, and let the BQL go after that; COLO's thread, or
+ * that of a migration which has failed, may have let the guest run again since.
  */
 static void pause_again(void)
 {
@@ -138,6 +138,7 @@ static void fell_asleep(Notifier *notifier, void *data)
  */
 static void woke_up(Notifier *notifier, void *data)
 {
+    pause_again();
     asleep = false;
     if (runstate_check(RUN_STATE_SUSPENDED)) {
         /* It was started since the request: see colo_sleep_started() */

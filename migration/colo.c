@@ -166,6 +166,11 @@ bool colo_caps_check(const bool *caps, Error **errp)
     return true;
 }
 
+bool colo_leaves_return_path(void)
+{
+    return migrate_use_return_path() && !migrate_colo_enabled();
+}
+
 COLOStatus *qmp_query_colo_status(Error **errp)
 {
     COLOStatus *status = g_new0(COLOStatus, 1);

@@ -56,17 +56,18 @@ void colo_shutdown(void);
 
 /*
  * vm_stop(@state) and "cont" on a guest that a checkpoint holds: true if that
- * is so.  On P it is done at the end of it, on S the guest follows P's.  With
- * the BQL.
+ * is so.  On P it is done at the end of it, on S the guest follows P's.  One that was
+ * taken over is stopped at once, though it is yet to be started.  With the BQL.
  */
 bool colo_guest_defer_stop(RunState state);
 bool colo_guest_defer_cont(void);
 
 /*
- * S: run the guest after failover, unless P's stood still.  False: this was an
- * ordinary migration.  Main loop.
+ * S: the end of an incoming migration that became COLO, after the failover: run the
+ * guest, unless P's stood still, or somebody has said "stop" since.  Main loop.
  */
-bool colo_guest_go_on(void);
+bool colo_guest_is_taken_over(void);
+void colo_guest_go_on(void);
 
 /* Whether migration or a snapshot is out of question now, with the reason */
 bool colo_is_blocking(Error **errp);
@@ -76,5 +77,8 @@ bool colo_is_blocking(Error **errp);
  * and COLO, if it is one of them, goes together with the others.
  */
 bool colo_caps_check(const bool *caps, Error **errp);
+
+/* Whether migration.c is to read a return path: there is one, not read by COLO itself */
+bool colo_leaves_return_path(void);
 
 #endif

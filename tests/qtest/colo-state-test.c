@@ -72,6 +72,27 @@ static void test_stop_survives(void)
     go_on(pair);
 }
 
+/* A "stop" that comes as soon as the secondary is asked to take over, or a bit later */
+static void test_stop_survivor(void)
+{
+    for (int i = 0; i < 20; i++) {
+        ColoPair *pair = colo_pair_start(COLO_NO_DISK, COLO_NO_TIMER);
+
+        colo_query_checkpoint(pair);
+        colo_side_kill(pair->p);
+        pair->p = pair->s;
+        pair->s = NULL;
+        /* The answer is not waited for */
+        qobject_unref(colo_side_try(pair->p, 0,
+                                    "{'execute': 'x-colo-lost-heartbeat'}"));
+        g_usleep(i * 20);
+        colo_side_ok(pair->p, "{'execute': 'stop'}");
+        colo_side_until(pair->p, "query-migrate", "status", "completed");
+        colo_side_until(pair->p, "query-status", "status", "paused");
+        go_on(pair);
+    }
+}
+
 /* "stop" and "cont" over and over, while the timer makes checkpoints */
 static void test_stop_storm(void)
 {
@@ -306,6 +327,7 @@ static void test_reset(void)
 static const ColoTestCase cases[] = {
     { "stop-stays", test_stop_stays },
     { "stop-survives", test_stop_survives },
+    { "stop-survivor", test_stop_survivor },
     { "stop-storm", test_stop_storm },
     { "stop-meets/p", test_stop_meets_p },
     { "stop-meets/s", test_stop_meets_s },
