@@ -303,13 +303,11 @@ static bool transact(Primary *p, ColoTriggerCause cause, Error **errp)
         colo_primary_tell_filters(COLO_EVENT_CHECKPOINT);
     }
     release_guest(flags);
+    /* Its vCPUs need the BQL: they run from here on.  We may not, if CPUs are few. */
+    pause_ns = colo_primary_now_ns() - start;
     qemu_mutex_unlock_iothread();
     if (ok) {
-        colo_stats_lap(COLO_PHASE_RELEASE, &since);
-    }
-
-    pause_ns = colo_primary_now_ns() - start;
-    if (ok) {
+        colo_stats_phase(COLO_PHASE_RELEASE, start + pause_ns - since);
         colo_stats_phase(COLO_PHASE_PAUSE, pause_ns);
     }
     colo_ram_send_done(p->ram);
