@@ -17,6 +17,7 @@
 #include "colo-guest.h"
 #include "colo-jobs.h"
 #include "colo-primary.h"
+#include "colo-seed.h"
 #include "colo-stats.h"
 #include "savevm.h"
 
@@ -328,11 +329,13 @@ bool colo_checkpoint_make(Primary *p, ColoTriggerCause cause, Error **errp)
 bool colo_checkpoint_first(Primary *p, Error **errp)
 {
     Error *err = NULL;
+    bool whole;
 
     colo_primary_tell_compares(p);
     qemu_mutex_lock_iothread();
     colo_primary_tell_filters(COLO_EVENT_CHECKPOINT);
-    if (!p->talk.over(errp)) {
+    whole = colo_checkpoint_settle(p, errp) && colo_seed_is_whole(errp);
+    if (whole) {
         /* S's start would wait for one, with its BQL, and our guest for that */
         replication_defer_flushes_all(true);
         replication_start_all(REPLICATION_MODE_PRIMARY, &err);

@@ -358,6 +358,9 @@ bool colo_guest_defer_stop(RunState state)
         hold_for_migration();
         return false;
     }
+    if (state == RUN_STATE_RESTORE_VM && colo_is_active(NULL)) {
+        return true;            /* for a snapshot which is not loaded then */
+    }
     if (taken_over && state == RUN_STATE_PAUSED &&
         !runstate_check(RUN_STATE_SUSPENDED)) {
         stop_taken_over();
@@ -366,8 +369,11 @@ bool colo_guest_defer_stop(RunState state)
         colo_sleep_set_stays(true);
     }
     if (held && (after == RUN_STATE_RUNNING || after == RUN_STATE_SUSPENDED) &&
-        !runstate_check(RUN_STATE_SUSPENDED)) {
-        /* Else it would be stopped already, or asleep, and stay as it is */
+        !runstate_check(RUN_STATE_SUSPENDED) && state != RUN_STATE_SAVE_VM) {
+        /*
+         * Else it would be stopped already, or asleep, and stay as it is; and who
+         * saves it would start it again if it had run for him.
+         */
         after = state;
     }
     return held;

@@ -243,6 +243,11 @@ static void start_guest_alone(Primary *p)
         error_report_err(err);
     }
     colo_checkpoint_settle(p, NULL);
+    if (shared.quit) {
+        /* Its devices are about to go */
+        colo_guest_drop_hold(RUN_STATE_SHUTDOWN);
+        return;
+    }
     colo_seed_start_guest();
 }
 
@@ -375,10 +380,8 @@ static void lose(Primary *p, Error **error)
         if (p->talk.link.session.state != COLO_SESSION_ENDED) {
             take_secondarys_word(p, error);
         }
-        /* Not into the middle of a stream, where it would not be understood */
-        if (p->talk.link.session.state != COLO_SESSION_SENDING) {
-            colo_link_send_error(&p->talk.link, *error);
-        }
+        /* A stream that was not finished has failed, and takes nothing more */
+        colo_link_send_error(&p->talk.link, *error);
     }
     colo_stats_set_state(COLO_STATE_LOST, error_get_pretty(*error));
     colo_report_loss(COLO_MODE_PRIMARY, p->talk.link.session.epoch, *error);

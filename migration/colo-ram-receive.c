@@ -39,6 +39,11 @@ int colo_ram_refused_flags(void)
     return is_cache_only() ? ~FLAG_EOS : 0;
 }
 
+bool colo_ram_comes_apart(void)
+{
+    return is_cache_only();
+}
+
 uint8_t colo_ram_section(uint8_t type)
 {
     if (is_cache_only() && type != QEMU_VM_SECTION_FULL &&

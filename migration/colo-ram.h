@@ -206,6 +206,12 @@ bool colo_ram_is_zero(const void *page, size_t size);
 /* S: RAM_SAVE_FLAG_*s that mustn't arrive, besides those not known: in COLO all */
 int colo_ram_refused_flags(void);
 
+/*
+ * S: whether memory comes by messages of its own now, and what a migration sends in
+ * pieces (RAM, disks, bitmaps) must not be among the devices
+ */
+bool colo_ram_comes_apart(void);
+
 /* S: @type, or one that savevm.c will not know and refuse */
 uint8_t colo_ram_section(uint8_t type);
 

@@ -22,11 +22,14 @@
 static VMChangeStateEntry *watch;   /* NULL: no first copy is being sent */
 static RunState wanted;             /* what the guest is to be after it */
 static bool woken_up;               /* since "migrate" */
+static bool torn;                   /* likewise: it may have run as it was sent */
 
 static void guest_changed(void *opaque, bool running, RunState state)
 {
     if (state != RUN_STATE_FINISH_MIGRATE) {
         wanted = state;
+        /* The end of the first copy found it "paused", but was it already? */
+        torn |= !running && runstate_check(RUN_STATE_FINISH_MIGRATE);
     }
 }
 
@@ -34,7 +37,7 @@ static void watch_guest(void)
 {
     /* One that stands still now is to run with the first epoch */
     wanted = RUN_STATE_RUNNING;
-    woken_up = false;
+    woken_up = torn = false;
     watch = qemu_add_vm_change_state_handler(guest_changed, NULL);
 }
 
@@ -60,34 +63,48 @@ static void let_through(void)
     }
 }
 
+/* Which has started again what ran before */
+static void migration_failed(void)
+{
+    RunState state = unwatch_guest();
+
+    if (runstate_check(RUN_STATE_COLO)) {
+        /* It slept, and was woken up after that, while it was held still */
+        colo_guest_start_as(state);
+    } else if (state != RUN_STATE_RUNNING && runstate_is_running()) {
+        vm_stop(state);
+    } else if (state != RUN_STATE_RUNNING) {
+        /* If it sleeps */
+        colo_sleep_set_stays(true);
+    }
+}
+
 /* The main loop, with the BQL */
 static void migration_changed(Notifier *notifier, void *data)
 {
     MigrationState *s = data;
 
-    if (!migrate_colo_enabled()) {
-        return;
-    }
-    if (!colo_epoch_get()) {
+    if (migrate_colo_enabled() && !colo_epoch_get()) {
         let_through();
     }
-    if (migration_in_setup(s)) {
+    if (!migration_in_setup(s)) {
+        /* x-colo may be off again */
+        if (watch) {
+            migration_failed();
+        }
+    } else if (migrate_colo_enabled()) {
         colo_primary_prepare();
         watch_guest();
-    } else if (watch) {
-        /* It has failed, and migration.c has started again what ran before */
-        RunState state = unwatch_guest();
-
-        if (runstate_check(RUN_STATE_COLO)) {
-            /* It slept, and was woken up after that, while it was held still */
-            colo_guest_start_as(state);
-        } else if (state != RUN_STATE_RUNNING && runstate_is_running()) {
-            vm_stop(state);
-        } else if (state != RUN_STATE_RUNNING) {
-            /* If it sleeps */
-            colo_sleep_set_stays(true);
-        }
     }
+}
+
+bool colo_seed_is_whole(Error **errp)
+{
+    if (torn) {
+        error_setg(errp, "the guest was being stopped as its first copy ended, which is "
+                   "of no use: migrate again");
+    }
+    return !torn;
 }
 
 void colo_seed_start_guest(void)

@@ -14,6 +14,12 @@
 #define MIGRATION_COLO_SEED_H
 
 /*
+ * The first copy has been sent, and the guest is settled: whether it stood still as
+ * that ended.  With the BQL.
+ */
+bool colo_seed_is_whole(Error **errp);
+
+/*
  * The first epoch begins, or can't: the guest, which the migration has stopped
  * or which stood still anyway, runs; but it does not if somebody or something
  * has stopped it since "migrate".  With the BQL.

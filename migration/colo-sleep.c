@@ -84,6 +84,8 @@ void colo_sleep_begin(void)
     asleep = true;
     stays = false;
     arm_alarms();
+    /* It is "prelaunch" if somebody has reset the one before it */
+    colo_guest_set_run_state_colo();
     runstate_set(RUN_STATE_SUSPENDED);
 }
 

@@ -33,7 +33,7 @@ void colo_sleep_set_stays(bool stays);
  */
 void colo_sleep_started(void);
 
-/* S: the guest, in run state "colo", is one of P's that sleeps: "suspended" */
+/* S: the guest, which stands still, is one of P's that sleeps: "suspended" */
 void colo_sleep_begin(void);
 
 /*

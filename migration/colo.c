@@ -88,6 +88,16 @@ void colo_report_loss(COLOMode mode, uint64_t epoch, const Error *error)
     qapi_event_send_colo_lost(mode, epoch, error_get_pretty(error));
 }
 
+bool colo_is_active(Error **errp)
+{
+    if (get_colo_mode() == COLO_MODE_NONE) {
+        return false;
+    }
+    error_setg(errp, "COLO is active: neither a migration nor a snapshot is "
+               "possible before x-colo-lost-heartbeat");
+    return true;
+}
+
 bool colo_is_blocking(Error **errp)
 {
     if (migrate_colo_enabled() && ram_block_discard_is_required()) {
@@ -95,12 +105,8 @@ bool colo_is_blocking(Error **errp)
                    "like virtio-mem");
         return true;
     }
-    if (get_colo_mode() == COLO_MODE_NONE) {
-        return migrate_colo_enabled() && !colo_filters_check(errp);
-    }
-    error_setg(errp, "COLO is active: neither a migration nor a snapshot is "
-               "possible before x-colo-lost-heartbeat");
-    return true;
+    return colo_is_active(errp) ||
+           (migrate_colo_enabled() && !colo_filters_check(errp));
 }
 
 /*
@@ -134,7 +140,7 @@ bool colo_caps_check(const bool *caps, Error **errp)
         { MIGRATION_CAPABILITY_COMPRESS,
           "its threads bypass the secondary's copy of the memory" },
         { MIGRATION_CAPABILITY_XBZRLE,
-          "it is not tested with checkpoints" },
+          "checkpoints don't, and it is not tested with the first copy" },
         { MIGRATION_CAPABILITY_POSTCOPY_RAM,
           "the secondary must have all of the memory" },
         { MIGRATION_CAPABILITY_BACKGROUND_SNAPSHOT,
@@ -145,6 +151,10 @@ bool colo_caps_check(const bool *caps, Error **errp)
           "COLO needs a migration over a socket" },
         { MIGRATION_CAPABILITY_BLOCK,
           "the disks are replicated by their own means" },
+        { MIGRATION_CAPABILITY_DIRTY_BITMAPS,
+          "checkpoints have no bitmaps" },
+        { MIGRATION_CAPABILITY_PAUSE_BEFORE_SWITCHOVER,
+          "the first copy ends in COLO, not in a switchover" },
     };
 
     if (caps_in_use()) {

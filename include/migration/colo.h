@@ -69,7 +69,10 @@ bool colo_guest_defer_cont(void);
 bool colo_guest_is_taken_over(void);
 void colo_guest_go_on(void);
 
-/* Whether migration or a snapshot is out of question now, with the reason */
+/* Whether no snapshot may be loaded now, with the reason */
+bool colo_is_active(Error **errp);
+
+/* Whether a migration is out of question now, or to make a snapshot, with the reason */
 bool colo_is_blocking(Error **errp);
 
 /*

@@ -62,23 +62,56 @@ static void test_dump(void)
     colo_pair_free(pair);
 }
 
-/* One that fails leaves the guest stopped, until "cont"; S's is P's again. */
+/* The only job has ended, or is about to; returns its error, to be freed. */
+static char *job_error(ColoSide *side)
+{
+    int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
+    g_autofree char *error = NULL;
+    bool concluded = false;
+
+    while (!concluded) {
+        QDict *answer = colo_side_try(side, COLO_ANSWER_MS,
+                                      "{'execute': 'query-jobs'}");
+        QList *jobs = answer ? qdict_get_qlist(answer, "return") : NULL;
+        QDict *job = jobs ? qobject_to(QDict, qlist_peek(jobs)) : NULL;
+
+        if (!job || g_get_monotonic_time() > end) {
+            colo_fail("the job is not there, or does not end");
+        }
+        concluded = g_str_equal(qdict_get_str(job, "status"), "concluded");
+        g_free(error);
+        error = g_strdup(qdict_get_try_str(job, "error") ?: "");
+        qobject_unref(answer);
+    }
+    return g_steal_pointer(&error);
+}
+
+static void expect_active(char *said)
+{
+    if (!strstr(said, "COLO is active")) {
+        colo_fail("it says: %s", said);
+    }
+    g_free(said);
+}
+
+/* No snapshot is loaded, by either command, and no guest is stopped for that. */
 static void test_loadvm(void)
 {
     ColoPair *pair = colo_pair_start(COLO_NO_DISK, COLO_NO_TIMER);
     ColoSide *sides[] = { pair->s, pair->p };
 
     for (int i = 0; i < ARRAY_SIZE(sides); i++) {
-        g_autofree char *said = colo_side_hmp_says(sides[i], "loadvm none");
+        unsigned stops = colo_side_count(sides[i], "STOP");
 
-        g_assert_cmpstr(said, !=, "");
-        colo_side_until(sides[i], "query-status", "status", "restore-vm");
-        colo_query_checkpoint(pair);
+        expect_active(colo_side_hmp_says(sides[i], "loadvm a"));
+        colo_side_ok(sides[i], "{'execute': 'snapshot-load', 'arguments': {'job-id': "
+                     "'load', 'tag': 'a', 'vmstate': 'a', 'devices': []}}");
+        expect_active(job_error(sides[i]));
+        colo_side_ok(sides[i], "{'execute': 'job-dismiss', 'arguments': {'id': 'load'}}");
+        colo_side_until(sides[i], "query-status", "status", "running");
+        g_assert_cmpuint(colo_side_count(sides[i], "STOP"), ==, stops);
     }
-    colo_side_until(pair->p, "query-status", "status", "restore-vm");
-    colo_side_ok(pair->p, "{'execute': 'cont'}");
     colo_query_checkpoint(pair);
-    colo_side_until(pair->s, "query-status", "status", "running");
     colo_pair_fail_over_to_secondary(pair);
     colo_pair_free(pair);
 }
@@ -200,12 +233,19 @@ static void test_job_backup(void)
     run_job("blockdev-backup");
 }
 
+/* Together with x-colo, or before it; it can't be set where x-colo is, either. */
 static void expect_capability(ColoSide *side, const char *cap)
 {
     expect_error(side, cap, "{'execute': 'migrate-set-capabilities', "
                  "'arguments': {'capabilities': ["
                  "{'capability': 'x-colo', 'state': true},"
                  "{'capability': %s, 'state': true}]}}", cap);
+    colo_side_ok(side, "{'execute': 'migrate-set-capabilities', 'arguments': "
+                 "{'capabilities': [{'capability': 'x-colo', 'state': true}]}}");
+    expect_error(side, cap, "{'execute': 'migrate-set-capabilities', 'arguments': "
+                 "{'capabilities': [{'capability': %s, 'state': true}]}}", cap);
+    colo_side_ok(side, "{'execute': 'migrate-set-capabilities', 'arguments': "
+                 "{'capabilities': [{'capability': 'x-colo', 'state': false}]}}");
 }
 
 /* savevm, on either side */
@@ -215,11 +255,7 @@ static void test_savevm(void)
     ColoSide *sides[] = { pair->p, pair->s };
 
     for (int i = 0; i < ARRAY_SIZE(sides); i++) {
-        g_autofree char *said = colo_side_hmp_says(sides[i], "savevm a");
-
-        if (!strstr(said, "COLO is active")) {
-            colo_fail("savevm says: %s", said);
-        }
+        expect_active(colo_side_hmp_says(sides[i], "savevm a"));
     }
     colo_query_checkpoint(pair);
     colo_pair_fail_over_to_secondary(pair);
@@ -231,7 +267,8 @@ static void test_capabilities(void)
 {
     static const char *const refused[] = {
         "multifd", "compress", "xbzrle", "postcopy-ram", "x-ignore-shared",
-        "background-snapshot", "rdma-pin-all", "block",
+        "background-snapshot", "rdma-pin-all", "block", "dirty-bitmaps",
+        "pause-before-switchover",
     };
     ColoPair *pair = colo_pair_new("pc", COLO_NO_DISK, COLO_NO_TIMER);
 

@@ -12,8 +12,7 @@
 #include "qemu/osdep.h"
 #include "colo-sleep-world.c.inc"
 
-/* So many choices, of BASE each */
-#define BASE 8
+/* So many choices */
 #define LENGTH 8
 
 /* The main loop */
@@ -228,14 +227,13 @@ static void main_step(unsigned what)
         cont();
         break;
     case 6:
-        if (w.role == SECONDARY) {
-            take_over();
-        } else {
-            w.reset = true;
-        }
+        w.reset = true;
         break;
     case 7:
         main_loop();
+        break;
+    case 8:
+        take_over();
         break;
     }
     w.in_main_loop = false;
@@ -268,7 +266,7 @@ static void other_step(void)
             colo_step();
         }
         w.in_main_loop = true;
-    } else if (what != 3 && (what != 6 || w.role != SECONDARY)) {
+    } else if (what != 3 && what != 8) {
         main_step(what);
     }
 }
@@ -383,7 +381,7 @@ static void run_all(char *choices, int at, Role role)
         run(choices, role);
         return;
     }
-    for (int i = 1; i < BASE; i++) {
+    for (int i = 1; i <= (role == SECONDARY ? 8 : 7); i++) {
         choices[at] = '0' + i;
         run_all(choices, at + 1, role);
     }
