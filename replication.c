@@ -62,7 +62,7 @@ void replication_start_all(ReplicationMode mode, Error **errp)
             return;
         }
     }
-    qatomic_set(&epoch, 1);
+    qatomic_set_u64(&epoch, 1);
 }
 
 void replication_do_checkpoint_all(Error **errp)
@@ -86,7 +86,7 @@ void replication_do_checkpoint_all(Error **errp)
             return;
         }
     }
-    qatomic_set(&epoch, epoch + 1);
+    qatomic_set_u64(&epoch, epoch + 1);
 }
 
 void replication_get_error_all(Error **errp)
@@ -141,12 +141,12 @@ void replication_stop_all(bool failover, Error **errp)
         error_propagate(errp, err);
         errp = err ? NULL : errp;
     }
-    qatomic_set(&epoch, 0);
+    qatomic_set_u64(&epoch, 0);
 }
 
 uint64_t replication_epoch(void)
 {
-    return qatomic_read(&epoch);
+    return qatomic_read_u64(&epoch);
 }
 
 static void (*asked)(void);

@@ -149,6 +149,8 @@ static bool find_chain(BDRVReplicationState *s, Chain *chain, Error **errp)
 
 static bool make_writable(BlockDriverState *bs, Error **errp)
 {
+    ERRP_GUARD();
+
     if (bdrv_is_read_only(bs) &&
         bdrv_reopen_set_read_only(bs, false, errp) < 0) {
         error_prepend(errp, "'%s' has to be written to: ", bs->node_name);

@@ -107,17 +107,3 @@ ReplVerdict repl_event(ReplRole role, ReplStage *stage, ReplEvent event,
     }
     return cell->verdict;
 }
-
-const char *repl_stage_name(ReplStage stage)
-{
-    static const char *const names[REPL_STAGES] = {
-        [REPL_IDLE] = "idle",
-        [REPL_RUNNING] = "running",
-        [REPL_BROKEN] = "broken",
-        [REPL_MERGING] = "merging",
-        [REPL_STUCK] = "stuck",
-        [REPL_DONE] = "done",
-    };
-
-    return stage < REPL_STAGES ? names[stage] : "?";
-}

@@ -56,7 +56,5 @@ typedef enum ReplVerdict {
 ReplVerdict repl_event(ReplRole role, ReplStage *stage, ReplEvent event,
                        Error **errp);
 
-/* For messages and traces; never NULL. */
-const char *repl_stage_name(ReplStage stage);
 
 #endif

@@ -20,16 +20,15 @@
 /* How long to leave the main loop alone with what it has to do */
 #define NAP_US 50
 
-static bool requests_in_flight(void)
+/* The first disk that has requests in flight, or NULL.  With the BQL. */
+static BlockDriverState *busy_disk(void)
 {
     BlockDriverState *bs = NULL;
 
-    while ((bs = bdrv_next_node(bs))) {
-        if (qatomic_read(&bs->in_flight)) {
-            return true;
-        }
+    while ((bs = bdrv_next_node(bs)) && !qatomic_read(&bs->in_flight)) {
+        /* Look on */
     }
-    return false;
+    return bs;
 }
 
 /* Only a hint: whoever flushes may be in the thread of another disk */
@@ -50,7 +49,7 @@ ColoDisksState colo_disks_state(void)
     ColoDisksState state;
 
     qemu_mutex_lock_iothread();
-    if (!runstate_is_running() || colo_sleep_is_ending() || !requests_in_flight()) {
+    if (!runstate_is_running() || colo_sleep_is_ending() || !busy_disk()) {
         state = COLO_DISKS_REST;
     } else if (flushes_in_flight() || !replication_is_short_all()) {
         state = COLO_DISKS_FLUSH;
@@ -64,15 +63,16 @@ ColoDisksState colo_disks_state(void)
 bool colo_disks_drain(uint32_t timeout_ms, Error **errp)
 {
     int64_t end = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + timeout_ms;
+    BlockDriverState *bs;
 
     /*
      * One of them may be at a peer that does not answer: that is waited for
      * with the main loop running and with a bound.
      */
-    while (requests_in_flight()) {
+    while ((bs = busy_disk())) {
         if (qemu_clock_get_ms(QEMU_CLOCK_REALTIME) > end) {
-            error_setg(errp, "a disk request was not done within %u ms",
-                       timeout_ms);
+            error_setg(errp, "a request of the disk '%s' was not done within %u ms",
+                       bdrv_get_node_name(bs), timeout_ms);
             return false;
         }
         /* One may have begun only now */

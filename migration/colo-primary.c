@@ -41,7 +41,8 @@
 /*
  * How long to look for an instant without disk requests, at most.  Longer where
  * a platter is at work, whose time would be that of the pause; not so when
- * somebody waits for the output that a mismatch holds.
+ * somebody waits, be it for the output that a mismatch holds: with any cause but the
+ * timer.
  */
 #define REST_MAX_NS (100 * 1000 * 1000LL)
 #define REST_SHARE 5            /* and this part of the interval */
@@ -243,7 +244,7 @@ static void start_guest_alone(Primary *p)
         error_report_err(err);
     }
     colo_checkpoint_settle(p, NULL);
-    if (shared.quit) {
+    if (colo_primary_quits()) {
         /* Its devices are about to go */
         colo_guest_drop_hold(RUN_STATE_SHUTDOWN);
         return;
@@ -267,7 +268,8 @@ static bool begin(Primary *p, Error **errp)
         shared.channel = p->talk.link.channel;
     }
     if (ram_block_discard_disable(true)) {
-        error_setg(errp, "a device discards RAM, which the dirty log misses");
+        error_setg(errp, "a device discards RAM, like virtio-mem, which the dirty "
+                   "log misses: remove it");
         return false;
     }
     p->discards_disabled = true;
@@ -400,12 +402,12 @@ static void end(Primary *p, Error *error)
         colo_channel_shutdown(p->talk.link.channel);
     }
     qemu_mutex_lock_iothread();
-    if (!p->guest_started && !shared.quit) {
+    if (!p->guest_started && !colo_primary_quits()) {
         start_guest_alone(p);
     }
     qemu_mutex_unlock_iothread();
     qemu_sem_wait(&p->s->colo_exit_sem);
-    if (!shared.quit) {
+    if (!colo_primary_quits()) {
         colo_notify_compares_event(NULL, COLO_EVENT_FAILOVER, NULL);
         colo_epoch_set(0);
         if (asked_for) {

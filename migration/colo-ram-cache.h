@@ -30,7 +30,7 @@ typedef struct ColoCacheBlock {
 
 typedef struct ColoRamCache {
     bool allocated;             /* BQL */
-    bool cache_only;            /* atomic; set once, see colo_ram.h */
+    bool cache_only;            /* atomic; set once, see colo-ram.h */
     GArray *blocks;             /* of ColoCacheBlock, from the start of COLO */
     uint64_t received;          /* pages whose bits the COLO thread has set */
     uint64_t diverged;          /* and those that the dirty log added */

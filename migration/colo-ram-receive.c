@@ -15,6 +15,7 @@
 #include "exec/ram_addr.h"
 #include "migration.h"
 #include "savevm.h"
+#include "colo-protocol.h"
 #include "colo-ram.h"
 #include "colo-ram-cache.h"
 #include "colo-ram-int.h"
@@ -148,7 +149,10 @@ static bool receive_batch(ColoInput *in, const ColoRamHead *head, Error **errp)
     name[head->name_length] = '\0';
     b = find_block(name);
     if (!b) {
-        error_setg(errp, "there is no such block of memory here");
+        g_autofree char *text = colo_text_decode((uint8_t *)name, head->name_length);
+
+        error_setg(errp, "there is no block of memory '%s' here; both QEMUs need the "
+                   "same build, memory and devices", text);
         return false;
     }
     return colo_ram_runs_decode(runs, head->runs, b->length >> TARGET_PAGE_BITS,

@@ -13,12 +13,14 @@
 
 bool colo_ram_batch_add(ColoRamBatch *batch, uint64_t page, bool zero)
 {
-    ColoRamRun *last = &batch->runs[batch->count - 1];
+    if (batch->count) {
+        ColoRamRun *last = &batch->runs[batch->count - 1];
 
-    if (batch->count && last->first + last->pages == page &&
-        last->zero == zero && last->pages < UINT32_MAX) {
-        last->pages++;
-        return true;
+        if (last->first + last->pages == page && last->zero == zero &&
+            last->pages < UINT32_MAX) {
+            last->pages++;
+            return true;
+        }
     }
     if (batch->count == COLO_RAM_RUNS_MAX) {
         return false;
@@ -39,8 +41,10 @@ size_t colo_ram_batch_encode(const ColoRamBatch *batch, const char *name,
     stw_be_p(p, batch->count);
     stw_be_p(p + 2, length);
     p += COLO_RAM_HEAD;
-    memcpy(p, name, length);
-    p += length;
+    if (length) {
+        memcpy(p, name, length);
+        p += length;
+    }
     for (unsigned i = 0; i < batch->count; i++) {
         const ColoRamRun *run = &batch->runs[i];
 

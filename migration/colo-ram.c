@@ -140,7 +140,7 @@ static void cache_start_log(void)
 
 /*
  * The log starts here and not with COLO, because loading devices for the
- * first time can write to RAM, too, and S then differs from the colo_ram_cache.
+ * first time can write to RAM, too, and S then differs from the cache.
  */
 int colo_ram_cache_init(void)
 {

@@ -269,7 +269,8 @@ static bool load(Secondary *s, Error **errp)
         return false;
     }
     if (!load_devices(s->devices)) {
-        error_setg(errp, "this is said in the log");
+        error_setg(errp, "both QEMUs need the same build and devices; this one's log "
+                   "(stderr) says which device it was");
         colo_takeover_set_unfit("the primary's device state can't be loaded", errp);
         return false;
     }
@@ -300,22 +301,27 @@ static bool take_over_checkpoint(Secondary *s, Error **errp)
          * is ours in any case, and has to be loaded.
          */
         bool told = colo_link_send(&s->link, COLO_MSG_COMMITTED, errp);
-        Error **load_errp = told ? errp : NULL;
+        Error *err = NULL;
         bool written;
 
         colo_channel_set_awake(s->link.channel, false);
         /* If P is on this CPU, too: its guest stands still, ours can wait. */
         g_thread_yield();
-        written = colo_ram_write_back(load_errp);
+        written = colo_ram_write_back(&err);
         colo_stats_lap(COLO_PHASE_WRITE_BACK, &s->lap_ns);
         qemu_mutex_lock_iothread();
         if (written) {
-            loaded = load(s, load_errp);
+            loaded = load(s, &err);
         } else {
-            colo_takeover_set_unfit("the memory can't be written back", load_errp);
+            colo_takeover_set_unfit("the memory can't be written back", &err);
         }
         qemu_mutex_unlock_iothread();
         loaded = loaded && told;
+        if (told) {
+            error_propagate(errp, err);
+        } else {
+            error_free(err);
+        }
     }
     qemu_mutex_lock_iothread();
     colo_takeover_resume();

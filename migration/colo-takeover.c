@@ -68,9 +68,11 @@ void colo_takeover_set_guest(ColoTakeoverGuest state)
 
 void colo_takeover_set_unfit(const char *what, Error **errp)
 {
+    ERRP_GUARD();
+
     guest = COLO_GUEST_UNFIT;
     g_free(unfit_reason);
-    if (errp && *errp) {
+    if (*errp) {
         error_prepend(errp, "%s: ", what);
         unfit_reason = g_strdup(error_get_pretty(*errp));
     } else {
@@ -137,6 +139,8 @@ void colo_takeover_left(void)
 
 bool colo_secondary_is_fit(Error **errp)
 {
+    ERRP_GUARD();
+
     if (guest == COLO_GUEST_LOADED) {
         error_setg(errp, "this secondary can't take over: replication has not "
                    "begun");

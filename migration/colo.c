@@ -31,7 +31,7 @@
 #define COLO_PEER_TIMEOUT_MAX_MS (3600 * 1000)
 
 /* The last role that was not "none" */
-static COLOMode last_mode;
+static COLOMode last_mode;          /* atomic */
 
 bool migration_in_colo_state(void)
 {
@@ -54,7 +54,7 @@ COLOMode get_colo_mode(void)
 
 void migrate_start_colo_process(MigrationState *s)
 {
-    last_mode = COLO_MODE_PRIMARY;
+    qatomic_set(&last_mode, COLO_MODE_PRIMARY);
     qemu_mutex_unlock_iothread();
     colo_primary_run(s);
     qemu_mutex_lock_iothread();
@@ -68,7 +68,7 @@ void migrate_start_colo_process(MigrationState *s)
 void *colo_process_incoming_thread(void *opaque)
 {
     rcu_register_thread();
-    last_mode = COLO_MODE_SECONDARY;
+    qatomic_set(&last_mode, COLO_MODE_SECONDARY);
     colo_secondary_run(opaque);
     rcu_unregister_thread();
     return NULL;
@@ -186,7 +186,7 @@ COLOStatus *qmp_query_colo_status(Error **errp)
     COLOStatus *status = g_new0(COLOStatus, 1);
 
     status->mode = get_colo_mode();
-    status->last_mode = last_mode;
+    status->last_mode = qatomic_read(&last_mode);
     switch (failover_get_state()) {
     case FAILOVER_STATUS_NONE:
         status->reason = COLO_EXIT_REASON_NONE;

@@ -169,6 +169,7 @@ bool packet_process_start(PacketProcess *process, char *const *argv,
 
 void packet_process_explain(PacketProcess *process, Error **errp)
 {
+    ERRP_GUARD();
     char log[4096];
     ssize_t n = process->log_fd < 0 ? 0 :
                 pread(process->log_fd, log, sizeof(log) - 1, 0);

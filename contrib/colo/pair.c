@@ -352,11 +352,6 @@ void pair_progress(Pair *pair, int64_t now)
     }
 }
 
-int64_t pair_deadline(const Pair *pair)
-{
-    return pair->deadline;
-}
-
 void pair_tick(Pair *pair, int64_t now)
 {
     const PairRow *row = &pair_rows[pair->state];

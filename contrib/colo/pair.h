@@ -112,9 +112,7 @@ void pair_resumed(Pair *pair, int node, int64_t now);
 void pair_colo_exit(Pair *pair, int node, const char *reason, int64_t now);
 /* The disk resync, or the migration of RAM, has moved on. */
 void pair_progress(Pair *pair, int64_t now);
-
-/* Time of the next pair_tick(), INT64_MAX where nothing is waited for. */
-int64_t pair_deadline(const Pair *pair);
+/* Call it every now and then: something may have been waited for in vain. */
 void pair_tick(Pair *pair, int64_t now);
 
 PairState pair_state(const Pair *pair);

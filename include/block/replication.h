@@ -14,7 +14,7 @@
  *     replication_defer_flushes_all() -------------> ops->defer_flushes()
  *     replication_is_short_all() ------------------> ops->is_short()
  *
- * All functions are called under the BQL.
+ * All functions are called with the BQL held, in any thread, unless said otherwise.
  *
  * Copyright (c) 2026 the qemu-colo developers
  *

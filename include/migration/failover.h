@@ -21,8 +21,8 @@ void failover_init_state(void);
 
 /*
  * From @old_state to @new_state, if it is @old_state and that way exists.
- * Returns the state before; anything but @old_state: nothing has changed.  Any
- * thread.
+ * Returns the state before, or, if there is no such way, FAILOVER_STATUS__MAX; anything
+ * but @old_state: nothing has changed.  Any thread.
  */
 FailoverStatus failover_set_state(FailoverStatus old_state,
                                   FailoverStatus new_state);

@@ -328,12 +328,15 @@ static void side_report(ColoSide *s)
     static const char *const commands[] = {
         "query-status", "query-migrate", "query-colo-status",
     };
-    g_autofree char *end = NULL;
+    g_autofree char *end = side_end(s);
     int i;
 
     /* A crash closes the monitor first and can be reaped a little later. */
-    g_usleep(s->gone ? 200 * 1000 : 0);
-    end = side_end(s);
+    for (i = 0; s->gone && !*end && i < 500; i++) {
+        g_usleep(10 * 1000);
+        g_free(end);
+        end = side_end(s);
+    }
     fprintf(stderr, "--- %s: pid %d %s\n", s->name, (int)s->pid, end);
     for (i = 0; i < ARRAY_SIZE(commands) && !*end; i++) {
         QDict *answer = colo_side_try(s, 2000, "{'execute': %s}",

@@ -25,7 +25,8 @@ static void check_error(bool failed, Error *err)
     }
 }
 
-static void check_runs(const ColoRamBatch *batch, uint64_t block_pages)
+/* Returns how many pages there are. */
+static uint64_t check_runs(const ColoRamBatch *batch, uint64_t block_pages)
 {
     uint64_t end = 0, pages = 0;
 
@@ -38,6 +39,24 @@ static void check_runs(const ColoRamBatch *batch, uint64_t block_pages)
         pages += run->pages;
         assert(pages <= COLO_RAM_BATCH_PAGES);
     }
+    return pages;
+}
+
+/* Page by page, as who sends them does: the same pages, and then an end */
+static void check_added(const ColoRamBatch *batch, uint64_t block_pages)
+{
+    ColoRamBatch added = { }, end = { };
+    uint8_t bytes[COLO_RAM_BATCH_MAX];
+
+    for (unsigned i = 0; i < batch->count; i++) {
+        const ColoRamRun *run = &batch->runs[i];
+
+        for (uint32_t page = 0; page < run->pages; page++) {
+            assert(colo_ram_batch_add(&added, run->first + page, run->zero));
+        }
+    }
+    assert(check_runs(&added, block_pages) == check_runs(batch, block_pages));
+    assert(colo_ram_batch_encode(&end, NULL, bytes) == COLO_RAM_HEAD);
 }
 
 static void check_again(const ColoRamBatch *batch, const uint8_t *bytes,
@@ -93,7 +112,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (!ok) {
             return 0;
         }
-        check_runs(&batch, block_pages);
+        check_added(&batch, block_pages);
         check_again(&batch, data, &head);
         data += length;
         size -= length;
