@@ -10,13 +10,12 @@
 #include "qemu/rcu.h"
 #include "qapi/error.h"
 #include "cpu.h"
-#include "exec/exec-all.h"
 #include "exec/memory.h"
 #include "exec/ram_addr.h"
-#include "sysemu/tcg.h"
 #include "trace.h"
 #include "colo-ram.h"
 #include "colo-ram-cache.h"
+#include "colo-ram-code.h"
 #include "colo-ram-int.h"
 #include "colo-ram-runs.h"
 
@@ -25,9 +24,6 @@
 
 /* Waking other threads for less costs more than it gains */
 #define SHARE_PAGES 512
-
-/* This thread has written RAM and dropped the code translated from it. */
-static __thread bool code_current;
 
 /* A reset of S can change the size of a block. */
 static bool cache_restore_length(ColoCacheBlock *b, Error **errp)
@@ -71,37 +67,13 @@ static size_t block_words(ColoCacheBlock *b)
     return BITS_TO_LONGS(b->length >> TARGET_PAGE_BITS);
 }
 
-/* TCG has translated code from this RAM; where there is none the bit is set */
-static bool write_back_has_code(ram_addr_t start, ram_addr_t size)
-{
-    return tcg_enabled() &&
-        cpu_physical_memory_range_includes_clean(start, size,
-                                                 1 << DIRTY_MEMORY_CODE);
-}
-
-/*
- * A page from which TCG has translated code.  Written behind TCG's back, the
- * code must go, as with a guest's store.  Mostly it is the same on both sides
- * and may stay: worth a comparison, which costs as much as copying does.
- */
-static void write_back_code(RAMBlock *rb, ram_addr_t offset)
-{
-    uint8_t *dst = rb->host + offset, *src = rb->colo_cache + offset;
-    ram_addr_t start = rb->offset + offset;
-
-    if (memcmp(dst, src, TARGET_PAGE_SIZE)) {
-        memcpy(dst, src, TARGET_PAGE_SIZE);
-        tb_invalidate_phys_range(start, start + TARGET_PAGE_SIZE);
-    }
-}
-
 static void write_back_mixed(RAMBlock *rb, ram_addr_t offset, ram_addr_t size)
 {
     ram_addr_t end = offset + size;
 
     for (; offset < end; offset += TARGET_PAGE_SIZE) {
-        if (write_back_has_code(rb->offset + offset, TARGET_PAGE_SIZE)) {
-            write_back_code(rb, offset);
+        if (colo_code_is_from(rb->offset + offset, TARGET_PAGE_SIZE)) {
+            colo_code_write_back(rb, offset);
         } else {
             memcpy(rb->host + offset, rb->colo_cache + offset,
                    TARGET_PAGE_SIZE);
@@ -117,7 +89,7 @@ static void write_back_run(void *opaque, size_t first, size_t pages)
     ram_addr_t offset = (ram_addr_t)first << TARGET_PAGE_BITS;
     ram_addr_t size = (ram_addr_t)pages << TARGET_PAGE_BITS;
 
-    if (write_back_has_code(rb->offset + offset, size)) {
+    if (colo_code_is_from(rb->offset + offset, size)) {
         write_back_mixed(rb, offset, size);
     } else {
         memcpy(rb->host + offset, rb->colo_cache + offset, size);
@@ -190,7 +162,7 @@ bool colo_ram_write_back(Error **errp)
     int64_t start = g_get_monotonic_time(), locked, unlocked;
     bool ok;
 
-    code_current = false;
+    colo_code_set_current(false);
     qemu_mutex_lock_iothread();
     locked = g_get_monotonic_time();
     ok = cache_take_diverged(errp);
@@ -217,14 +189,7 @@ bool colo_ram_write_back_end(Error **errp)
     qatomic_set_i64(&colo_ram_counters.write_back_us, c->us + us);
     qatomic_set_i64(&colo_ram_counters.write_back_bql_us, c->bql_us + us);
     c->us = c->bql_us = 0;
-    code_current = true;
+    colo_code_set_current(true);
     colo_ram_checkpoint_done();
     return true;
-}
-
-void colo_ram_tb_flush(CPUState *cpu)
-{
-    if (!code_current) {
-        tb_flush(cpu);
-    }
 }

@@ -217,8 +217,9 @@ uint8_t colo_ram_section(uint8_t type);
 
 /*
  * A CPU's state is loaded: tb_flush(@cpu), because RAM has been loaded behind
- * TCG's back.  Not so in the COLO thread after colo_ram_write_back_end(): it
- * has dropped what is stale, and S need not translate everything anew.
+ * TCG's back.  In the COLO thread after colo_ram_write_back_end(), which has dropped
+ * what is stale, only if most of the room for code is lost by that: S need not
+ * translate everything anew.
  */
 void colo_ram_tb_flush(CPUState *cpu);
 

@@ -10,6 +10,7 @@
  */
 #include "qemu/osdep.h"
 #include "qemu/bitmap.h"
+#include "colo-ram-code.h"
 #include "colo-ram-heat.h"
 #include "colo-ram-policy.h"
 
@@ -428,6 +429,28 @@ static void test_policy_no_deadline(void)
     g_assert_cmpint(colo_policy_next(&p, 3000).action, ==, COLO_POLICY_DONE);
 }
 
+/* Begun anew too often it costs time, too seldom memory */
+static void test_code_stale(void)
+{
+    const uint64_t mib = 1024 * 1024;
+
+    g_assert_false(colo_code_is_stale(0, 0, 0));
+    g_assert_false(colo_code_is_stale(60 * mib, 100000, 50000));
+    g_assert_true(colo_code_is_stale(66 * mib, 100000, 60000));
+    g_assert_false(colo_code_is_stale(600 * mib, 1000000, 400000));
+    g_assert_true(colo_code_is_stale(1024 * mib, 1000000, 600000));
+    /* Whatever is lived with, it is no more than this */
+    for (uint64_t bytes = mib; bytes <= 1024 * mib; bytes += mib) {
+        uint64_t dropped = 0;
+
+        while (!colo_code_is_stale(bytes, 1000, dropped) && dropped < 1000) {
+            dropped++;
+        }
+        g_assert_cmpuint(bytes * dropped / 1000, <=,
+                         MAX(bytes / 2, COLO_CODE_DROPPED_MAX) + 2 * mib);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -444,5 +467,6 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/ram-policy/bandwidth", test_policy_bandwidth);
     g_test_add_func("/colo/ram-policy/yield", test_policy_yield);
     g_test_add_func("/colo/ram-policy/no-deadline", test_policy_no_deadline);
+    g_test_add_func("/colo/ram-code/stale", test_code_stale);
     return g_test_run();
 }
