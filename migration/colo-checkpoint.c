@@ -187,8 +187,6 @@ static void account(Primary *p, ColoTriggerCause cause, int64_t mismatch_ns,
         colo_stats_phase(COLO_PHASE_HOLD, commit_ns - mismatch_ns);
     }
     colo_stats_set_epoch(p->talk.link.session.epoch);
-    colo_stats_set_bytes(colo_channel_sent(p->talk.link.channel),
-                         colo_channel_received(p->talk.link.channel));
 }
 
 void colo_checkpoint_note_slices(Primary *p)

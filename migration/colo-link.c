@@ -9,6 +9,7 @@
 #include "qemu-version.h"
 #include "qapi/error.h"
 #include "colo-link.h"
+#include "colo-stats.h"
 #include "trace.h"
 
 bool colo_link_open(ColoLink *link, ColoRole role, QIOChannel *ioc,
@@ -20,6 +21,7 @@ bool colo_link_open(ColoLink *link, ColoRole role, QIOChannel *ioc,
     if (!link->channel) {
         return false;
     }
+    colo_stats_set_channel(link->channel);
     link->out = qemu_file_new_output(QIO_CHANNEL(link->channel));
     if (role == COLO_ROLE_SECONDARY) {
         link->in = g_new0(ColoInput, 1);
@@ -33,6 +35,7 @@ void colo_link_close(ColoLink *link)
     if (!link->channel) {
         return;
     }
+    colo_stats_set_channel(NULL);
     /* Nothing is to be sent any more, nor waited for */
     qemu_file_shutdown(link->out);
     qemu_fclose(link->out);

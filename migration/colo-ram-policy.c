@@ -16,6 +16,9 @@
 #define SLICE_MIN_PAGES 16
 #define SLICE_MAX_PAGES 4096
 
+/* ... and how long the bandwidth should let the next one wait, at most */
+#define SLICE_WAIT_S 0.02
+
 /* Syncs disturb the guest: TCG's vCPUs leave their code and lose their TLBs */
 #define SYNC_SPACING_US 3000
 #define SYNC_SHARE 8            /* nor more often than that many syncs' time */
@@ -70,7 +73,6 @@ void colo_policy_epoch(ColoPolicy *p, int64_t now, int64_t deadline)
     p->done = deadline == INT64_MAX;
     p->deadline = deadline;
     p->last_sync = now;
-    p->not_before = now;
     p->left = 0;
     p->pass = false;
     p->looks = 0;
@@ -79,6 +81,14 @@ void colo_policy_epoch(ColoPolicy *p, int64_t now, int64_t deadline)
 void colo_policy_stop(ColoPolicy *p)
 {
     p->done = true;
+}
+
+void colo_policy_set_bandwidth(ColoPolicy *p, uint64_t bytes_per_s)
+{
+    if (p->bytes_per_s != bytes_per_s) {
+        p->bytes_per_s = bytes_per_s;
+        p->not_before = 0;
+    }
 }
 
 /* Microseconds between two pages */
@@ -146,6 +156,10 @@ static ColoPolicyStep policy_slice(ColoPolicy *p, int64_t now)
     double pages = CLAMP(SLICE_US / p->page_us, SLICE_MIN_PAGES,
                          SLICE_MAX_PAGES);
 
+    if (p->bytes_per_s) {
+        pages = MIN(pages, MAX(SLICE_WAIT_S * p->bytes_per_s / p->page_size,
+                               SLICE_MIN_PAGES));
+    }
     pages = MIN(pages, p->left);
     if (MAX(now, p->not_before) + pages * p->page_us + MARGIN_US >=
         p->deadline) {

@@ -40,7 +40,7 @@ typedef struct ColoPolicyStep {
 } ColoPolicyStep;
 
 typedef struct ColoPolicy {
-    uint64_t bytes_per_s;       /* the most to send in the background; 0: any */
+    uint64_t bytes_per_s;       /* see colo_policy_set_bandwidth() */
     size_t page_size;
 
     double page_us;             /* to send one page, until S has taken it */
@@ -51,7 +51,7 @@ typedef struct ColoPolicy {
     unsigned looks;             /* syncs in this epoch */
     int64_t deadline;
     int64_t last_sync;          /* or the epoch's begin */
-    int64_t not_before;         /* of the next slice, for the bandwidth */
+    int64_t not_before;         /* the next slice, of any epoch: the bandwidth */
     size_t left;                /* pages found, not sent */
     bool pass;                  /* they are being sent */
 } ColoPolicy;
@@ -60,6 +60,9 @@ void colo_policy_init(ColoPolicy *p, size_t page_size);
 
 /* An epoch begins; INT64_MAX: it has no deadline, and nothing is sent */
 void colo_policy_epoch(ColoPolicy *p, int64_t now, int64_t deadline);
+
+/* The most to send in the background, over any time; 0: any.  At once */
+void colo_policy_set_bandwidth(ColoPolicy *p, uint64_t bytes_per_s);
 
 /* No more in this epoch */
 void colo_policy_stop(ColoPolicy *p);

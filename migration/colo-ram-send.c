@@ -144,7 +144,7 @@ void colo_ram_send_free(ColoRamSend *s)
 
 void colo_ram_send_set_bandwidth(ColoRamSend *s, uint64_t bytes_per_s)
 {
-    s->policy.bytes_per_s = bytes_per_s;
+    colo_policy_set_bandwidth(&s->policy, bytes_per_s);
 }
 
 void colo_ram_send_epoch(ColoRamSend *s, int64_t deadline_us)

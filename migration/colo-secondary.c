@@ -330,8 +330,6 @@ static bool take_over_checkpoint(Secondary *s, Error **errp)
     loaded = loaded && colo_link_send(&s->link, COLO_MSG_RUNNING, errp);
     /* Who sees the epoch here knows that the primary has been told. */
     colo_stats_set_epoch(s->link.session.epoch);
-    colo_stats_set_bytes(colo_channel_sent(s->link.channel),
-                         colo_channel_received(s->link.channel));
     return loaded;
 }
 

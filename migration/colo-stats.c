@@ -21,7 +21,9 @@
 static QemuMutex lock;          /* for all of this */
 static COLOMode mode;
 static ColoState state;
-static uint64_t epoch, bytes_sent, bytes_received, background_bytes;
+static uint64_t epoch, background_bytes;
+static uint64_t bytes_sent, bytes_received;     /* see count_bytes() */
+static ColoChannel *channel;    /* NULL unless there is a connection */
 static char *last_reason;
 static ColoHistogram phases[COLO_PHASE__MAX];
 
@@ -56,11 +58,20 @@ void colo_stats_set_epoch(uint64_t new_epoch)
     epoch = new_epoch;
 }
 
-void colo_stats_set_bytes(uint64_t sent, uint64_t received)
+/* Up to this moment */
+static void count_bytes(void)
+{
+    if (channel) {
+        bytes_sent = colo_channel_sent(channel);
+        bytes_received = colo_channel_received(channel);
+    }
+}
+
+void colo_stats_set_channel(ColoChannel *new_channel)
 {
     QEMU_LOCK_GUARD(&lock);
-    bytes_sent = sent;
-    bytes_received = received;
+    count_bytes();
+    channel = new_channel;
 }
 
 void colo_stats_add_background(uint64_t bytes)
@@ -134,6 +145,7 @@ ColoInfo *qmp_query_colo(Error **errp)
     info->has_reason = last_reason;
     info->reason = g_strdup(last_reason);
     info->peer_timeout = colo_channel_get_timeout();
+    count_bytes();
     info->bytes_sent = bytes_sent;
     info->bytes_received = bytes_received;
     info->background_bytes = background_bytes;

@@ -11,6 +11,7 @@
 #define MIGRATION_COLO_STATS_H
 
 #include "qapi/qapi-types-colo.h"
+#include "colo-channel.h"
 
 /* COLO starts: all is 0, the state "starting". */
 void colo_stats_start(COLOMode mode);
@@ -18,7 +19,11 @@ void colo_stats_start(COLOMode mode);
 /* @reason: NULL, or why, copied */
 void colo_stats_set_state(ColoState state, const char *reason);
 void colo_stats_set_epoch(uint64_t epoch);
-void colo_stats_set_bytes(uint64_t sent, uint64_t received);
+/*
+ * Whose bytes are counted, from now on and as they go; NULL, before the channel
+ * does: they stay.
+ */
+void colo_stats_set_channel(ColoChannel *channel);
 void colo_stats_add_background(uint64_t bytes);
 
 /* A phase took @ns. */

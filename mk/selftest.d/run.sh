@@ -3,14 +3,14 @@
 #
 # Cases: building, and the verdict of mk/check
 
-# test_is NAME KIND SCRIPT: a test of suite colo-unit
+# test_is NAME KIND SCRIPT: a test of suites colo-unit and colo-matrix
 test_is() {
     mkdir -p tests
     printf '#!/bin/bash\n# SPDX-License-Identifier: GPL-2.0-or-later\n%s\n' \
         "$3" >"tests/$1.sh"
     chmod +x "tests/$1.sh"
     printf "test('%s', find_program('bash'), args: files('%s.sh'), %s)\n" \
-        "$1" "$1" "suite: ['colo-unit']${2:+, $2}" >>tests/meson.build
+        "$1" "$1" "suite: ['colo-unit', 'colo-matrix']${2:+, $2}" >>tests/meson.build
 }
 
 last_line() {
@@ -81,14 +81,47 @@ case_check_hides_kvm() {
     [ "$(stat -c %t:%T /dev/kvm)" != 1:3 ]
 }
 
+# hugepages TOTAL FREE: what mk/check takes for those of the machine
+hugepages() {
+    mkdir -p hugepages
+    echo "$1" >hugepages/nr_hugepages
+    echo "$2" >hugepages/free_hugepages
+    export COLO_HUGEPAGES=$PWD/hugepages
+}
+
+# has_hugepages TOTAL: a test that there are as many while it runs
+has_hugepages() {
+    test_is huge '' "[ \"\$(cat '$PWD/hugepages/nr_hugepages')\" = $1 ]"
+}
+
+case_check_reserves_hugepages_for_the_matrix() {
+    hugepages 20 8
+    has_hugepages 270
+    # Those of a file are not free by that
+    says '^NOT RUN: a guest in huge pages; 250 of' mk/check colo-matrix
+    [ "$(cat hugepages/nr_hugepages)" = 20 ]
+    test_is bad '' 'exit 1'
+    refused '^1 passed, 1 failed$' mk/check colo-matrix
+    [ "$(cat hugepages/nr_hugepages)" = 20 ]
+}
+
+case_check_leaves_hugepages_alone_that_suffice() {
+    hugepages 300 258
+    has_hugepages 300
+    mk/check colo-matrix
+    hugepages 300 0
+    mk/check colo-unit
+}
+
 # The test leaves a process and a file behind it, as one that hangs would
 interrupt_with() {
     local pid status=0 child
+    hugepages 7 0
     # shellcheck disable=SC2016
     test_is hang 'timeout: 300' \
         'sleep 4321 & echo x >"$TMPDIR/file"; echo "$TMPDIR" >'"$PWD"'/where; wait'
     # A background job would ignore SIGINT, a person's shell does not
-    setsid env --default-signal=INT mk/check colo-unit &
+    setsid env --default-signal=INT mk/check colo-matrix &
     pid=$!
     until_true 30 test -s where
     child=$(readlink "/proc/$pid/ns/net") # it runs
@@ -97,6 +130,7 @@ interrupt_with() {
     wait "$pid" || status=$?
     [ "$status" = "$2" ]
     [ ! -e "$(cat where)" ]
+    [ "$(cat hugepages/nr_hugepages)" = 7 ]
     # No process of that session is left
     until_true 5 eval "! ps -s $pid -o pid= | grep -q ."
 }

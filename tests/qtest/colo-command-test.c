@@ -333,52 +333,6 @@ static void test_discard_p(void)
     colo_pair_free(pair);
 }
 
-/* The figures are those of what was done. */
-static void test_query(void)
-{
-    ColoPair *pair = colo_pair_start(COLO_NO_DISK, COLO_NO_TIMER);
-    QDict *answer, *info;
-    QListEntry *entry;
-    int64_t pauses;
-
-    for (int i = 0; i < 3; i++) {
-        colo_query_checkpoint(pair);
-    }
-    answer = colo_side_try(pair->p, COLO_ANSWER_MS,
-                           "{'execute': 'query-colo'}");
-    info = qdict_get_qdict(answer, "return");
-    g_assert_cmpstr(qdict_get_str(info, "mode"), ==, "primary");
-    g_assert_cmpint(qdict_get_int(info, "epoch"), ==, 3);
-    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "phases"), entry) {
-        QDict *phase = qobject_to(QDict, qlist_entry_obj(entry));
-
-        g_assert_cmpint(qdict_get_int(phase, "p50"), <=,
-                        qdict_get_int(phase, "max"));
-    }
-    pauses = qdict_get_int(colo_query_phase(info, "pause"), "count");
-    g_assert_cmpint(pauses, ==, 3);
-    g_assert_cmpint(colo_query_triggers(info, "request"), ==, 3);
-    g_assert_cmpint(colo_query_triggers(info, "guest"), ==, 0);
-    info = qdict_get_qdict(info, "memory");
-    /* The guest writes to more pages than this between any two */
-    g_assert_cmpint(qdict_get_int(info, "pages-pause"), >, 3);
-    g_assert_cmpint(qdict_get_int(info, "bytes-pause"), >, 4096);
-    qobject_unref(answer);
-    colo_side_until(pair->p, "query-colo", "state", "protected");
-    colo_side_until(pair->s, "query-colo", "state", "protected");
-    /* A stop is told at once, and so is a start */
-    colo_side_ok(pair->p, "{'execute': 'stop'}");
-    colo_query_await_epoch(pair->p, 4);
-    colo_side_ok(pair->p, "{'execute': 'cont'}");
-    colo_query_await_epoch(pair->p, 5);
-    info = colo_side_get(pair->p, "{'execute': 'query-colo'}");
-    g_assert_cmpint(colo_query_triggers(info, "guest"), ==, 2);
-    qobject_unref(info);
-    colo_pair_fail_over_to_primary(pair);
-    colo_side_until(pair->p, "query-colo", "state", "none");
-    colo_pair_free(pair);
-}
-
 static const ColoTestCase cases[] = {
     { "refused", test_refused },
     { "savevm", test_savevm },
@@ -391,7 +345,6 @@ static const ColoTestCase cases[] = {
     { "job/backup", test_job_backup },
     { "discard/p", test_discard_p },
     { "discard/s", test_discard_s },
-    { "query", test_query },
 };
 
 int main(int argc, char **argv)

@@ -25,6 +25,9 @@
 /* Nobody times out */
 #define NEVER_MS 3600000
 
+/* The timer, where there is one */
+#define BACKGROUND_MS 1000
+
 static void set_timeout(ColoPair *pair, int ms)
 {
     colo_side_ok(pair->p, "{'execute': 'x-colo-set-peer-timeout', "
@@ -63,7 +66,7 @@ static void yank(ColoSide *side)
     colo_side_await(side, "COLO_LOST", 1, COLO_WAIT_MS);
 }
 
-/* Where a checkpoint stands still; all of the protocol's phases */
+/* Where the pair stands still; all of the protocol's phases */
 typedef struct {
     const char *name;
     ColoProxyWay way;
@@ -73,6 +76,8 @@ typedef struct {
 } Phase;
 
 static const Phase phases[] = {
+    /* Both guests run, and there is no checkpoint yet */
+    { "background", TO_S, COLO_MSG_BACKGROUND, H + 5000, 500 },
     { "stop", TO_S, COLO_MSG_STOP, 0 },
     { "ram", TO_S, COLO_MSG_RAM, H + 5000 },
     /* More than sockets hold: the primary is in the middle of it */
@@ -81,6 +86,17 @@ static const Phase phases[] = {
     { "committed", TO_P, COLO_MSG_COMMITTED, 0 },
     { "running", TO_P, COLO_MSG_RUNNING, 0 },
 };
+
+/* What leads to that phase; to the background over and over */
+static void provoke(ColoPair *pair, const Phase *phase)
+{
+    colo_guest_fill(pair->p, COLO_GUEST_FREE_RAM, phase->pages, 1, 1);
+    if (phase->type != COLO_MSG_BACKGROUND) {
+        colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
+    } else if (pair->delay_ms == COLO_NO_TIMER) {
+        colo_pair_set_delay(pair, BACKGROUND_MS);
+    }
+}
 
 /* Stops in that phase. */
 static ColoPair *stand_still(const Phase *phase, ColoProxy **proxy)
@@ -93,15 +109,21 @@ static ColoPair *stand_still(const Phase *phase, ColoProxy **proxy)
     colo_pair_replicate(pair);
     set_timeout(pair, NEVER_MS);
     colo_pair_request_checkpoint(pair);
-    colo_guest_fill(pair->p, COLO_GUEST_FREE_RAM, phase->pages, 1, 1);
     colo_proxy_arm(*proxy, phase->way, phase->type, phase->bytes, COLO_FREEZE);
-    colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
+    provoke(pair, phase);
     while (!colo_proxy_hit(*proxy)) {
+        if (phase->type == COLO_MSG_BACKGROUND) {
+            provoke(pair, phase);
+        }
         answer(pair->p);
         answer(pair->s);
         if (g_get_monotonic_time() > end) {
             colo_fail("%s was never sent", phase->name);
         }
+    }
+    if (phase->type == COLO_MSG_BACKGROUND) {
+        colo_side_until(pair->p, "query-status", "status", "running");
+        colo_side_until(pair->s, "query-status", "status", "running");
     }
     return pair;
 }
@@ -164,6 +186,12 @@ static void commands_on_primary(const Phase *phase)
     finish(pair, proxy);
 }
 
+/* S knows of a checkpoint that it has not yet: STOP has come, and RUNNING is to. */
+static bool secondary_stands(const Phase *phase)
+{
+    return phase->type == COLO_MSG_RAM || phase->type == COLO_MSG_DEVICES;
+}
+
 /*
  * On the secondary they must not disturb what is being loaded.  Where S knows
  * of the checkpoint, its guest stands still, whatever it is told.
@@ -174,7 +202,7 @@ static void commands_on_secondary(const Phase *phase)
     ColoProxy *proxy;
     ColoPair *pair = stand_still(phase, &proxy);
 
-    if (phase->way == TO_S && phase->bytes) {
+    if (secondary_stands(phase)) {
         colo_side_until(pair->s, "query-status", "status", "colo");
         colo_side_ok(pair->s, "{'execute': 'cont'}");
         colo_side_ok(pair->s, "{'execute': 'stop'}");

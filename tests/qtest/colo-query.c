@@ -38,9 +38,45 @@ void colo_query_checkpoint(ColoPair *pair)
     colo_query_await_epoch(pair->p, before + 1);
 }
 
-/* The one of @list whose @key is @name */
-static QDict *entry_of(QDict *info, const char *list, const char *key,
-                       const char *name)
+static int64_t pauses(ColoSide *side)
+{
+    QDict *info = colo_side_get(side, "{'execute': 'query-colo'}");
+    int64_t count = colo_query_has_phase(info, "pause") ?
+        qdict_get_int(colo_query_phase(info, "pause"), "count") : 0;
+
+    qobject_unref(info);
+    return count;
+}
+
+void colo_query_await_pauses(ColoSide *side, int64_t count)
+{
+    int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
+
+    while (pauses(side) < count) {
+        if (g_get_monotonic_time() > end) {
+            colo_fail("%" PRId64 " pauses, not %" PRId64, pauses(side), count);
+        }
+        g_usleep(POLL_US);
+    }
+}
+
+void colo_query_settle(ColoPair *pair)
+{
+    QDict *info = colo_side_get(pair->p, "{'execute': 'query-colo'}");
+    int64_t begun = 0;
+    QListEntry *entry;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "triggers"), entry) {
+        begun += qdict_get_int(qobject_to(QDict, qlist_entry_obj(entry)), "count");
+    }
+    qobject_unref(info);
+    colo_query_await_epoch(pair->s, begun);
+    colo_query_await_pauses(pair->p, begun);
+}
+
+/* The one of @list whose @key is @name, or NULL */
+static QDict *find_entry(QDict *info, const char *list, const char *key,
+                         const char *name)
 {
     QListEntry *entry;
 
@@ -51,7 +87,23 @@ static QDict *entry_of(QDict *info, const char *list, const char *key,
             return dict;
         }
     }
-    colo_fail("query-colo has no %s %s", key, name);
+    return NULL;
+}
+
+static QDict *entry_of(QDict *info, const char *list, const char *key,
+                       const char *name)
+{
+    QDict *entry = find_entry(info, list, key, name);
+
+    if (!entry) {
+        colo_fail("query-colo has no %s %s", key, name);
+    }
+    return entry;
+}
+
+bool colo_query_has_phase(QDict *info, const char *name)
+{
+    return find_entry(info, "phases", "phase", name);
 }
 
 QDict *colo_query_phase(QDict *info, const char *name)

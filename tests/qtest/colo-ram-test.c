@@ -11,7 +11,7 @@
 #include "libqtest.h"
 #include "qapi/qmp/qjson.h"
 #include "colo-guest.h"
-#include "colo-pair.h"
+#include "colo-query.h"
 
 #define CASE_SECONDS 240
 
@@ -209,6 +209,142 @@ static void test_command(void)
     colo_pair_free(pair);
 }
 
+/* --- while the guest runs ----------------------------------------------- */
+
+#define BACKGROUND_MS 1000      /* the timer */
+#define ROUND_PAGES 128
+#define ROUND_US (50 * 1000)
+#define FREE_ROUNDS 24          /* in other pages each, before the first again */
+
+typedef struct Background {
+    int64_t pages, bytes, pause_pages, pause_bytes, syncs;
+} Background;
+
+static Background get_background(ColoSide *side)
+{
+    QDict *info = colo_side_get(side, "{'execute': 'query-colo'}");
+    QDict *memory = qdict_get_qdict(info, "memory");
+    Background b = {
+        .pages = qdict_get_int(memory, "pages-background"),
+        .bytes = qdict_get_int(memory, "bytes-background"),
+        .pause_pages = qdict_get_int(memory, "pages-pause"),
+        .pause_bytes = qdict_get_int(memory, "bytes-pause"),
+        .syncs = qdict_get_int(memory, "syncs"),
+    };
+
+    qobject_unref(info);
+    return b;
+}
+
+/*
+ * The guest's memory changes for as long, always elsewhere.  Returns how many bytes a
+ * second went ahead of the checkpoints, at least; *@pause_bytes: and with them.
+ */
+static int64_t background_rate(ColoPair *pair, unsigned seconds,
+                               int64_t *pause_bytes)
+{
+    static unsigned round;
+    int64_t start = g_get_monotonic_time();
+    Background before = get_background(pair->p), after;
+
+    do {
+        colo_guest_fill(pair->p, FREE_RAM + (round % FREE_ROUNDS) * ROUND_PAGES * PAGE,
+                        ROUND_PAGES, 1, 1 + round);
+        round++;
+        g_usleep(ROUND_US);
+    } while (g_get_monotonic_time() - start < seconds * 1000000LL);
+    after = get_background(pair->p);
+    *pause_bytes = after.pause_bytes - before.pause_bytes;
+    return (after.bytes - before.bytes) * 1000000 /
+           (g_get_monotonic_time() - start);
+}
+
+/* No more checkpoints, and all that there were are over */
+static void stop_timer(ColoPair *pair)
+{
+    int64_t requests = colo_query_count(pair->p, "request");
+
+    colo_pair_set_delay(pair, COLO_NO_TIMER);
+    colo_query_await_count(pair->p, "request", requests + 1);
+    colo_query_settle(pair);
+}
+
+/* What is sent ahead is there at the checkpoint, once more if it changes again. */
+static void test_background(void)
+{
+    ColoPair *pair = colo_pair_start(COLO_NO_DISK, BACKGROUND_MS);
+    uint64_t n = checkpoints(pair->p) + 4;
+    g_autofree char *p = NULL, *s = NULL;
+    int64_t received, pause_bytes;
+    Background b;
+    QDict *info;
+
+    arm(pair->p, n);
+    arm(pair->s, n);
+    g_assert_cmpint(background_rate(pair, 3, &pause_bytes), >, 0);
+    colo_query_await_epoch(pair->s, n);
+    p = taken(pair->p, n);
+    s = taken(pair->s, n);
+    g_assert_cmpstr(p, ==, s);
+
+    stop_timer(pair);
+    b = get_background(pair->p);
+    g_test_message("%" PRId64 " pages ahead, %" PRId64 " in pauses, %" PRId64
+                   " syncs", b.pages, b.pause_pages, b.syncs);
+    g_assert_cmpint(b.pages, >, ROUND_PAGES);
+    g_assert_cmpint(b.bytes, >, b.pages * PAGE);
+    g_assert_cmpint(b.syncs, >, 0);
+    info = colo_side_get(pair->s, "{'execute': 'query-colo'}");
+    received = qdict_get_int(qdict_get_qdict(info, "memory"), "pages-received");
+    qobject_unref(info);
+    /* Each once per checkpoint; there are some that went ahead and nothing else */
+    g_assert_cmpint(received, >, b.pause_pages);
+    g_assert_cmpint(received, <=, b.pause_pages + b.pages);
+    colo_pair_fail_over_to_secondary(pair);
+    colo_pair_free(pair);
+}
+
+static void set_bandwidth(ColoSide *side, int64_t bytes_per_s)
+{
+    QDict *info;
+
+    colo_side_ok(side, "{'execute': 'x-colo-set-background-bandwidth', "
+                 "'arguments': {'bandwidth': %" PRId64 "}}", bytes_per_s);
+    info = colo_side_get(side, "{'execute': 'query-colo'}");
+    g_assert_cmpint(qdict_get_int(info, "background-bandwidth"), ==, bytes_per_s);
+    qobject_unref(info);
+}
+
+/*
+ * No more than the bandwidth goes ahead, the rest in the pauses.  An epoch is short
+ * here: what one has used up the next one does not have.
+ */
+static void test_bandwidth(void)
+{
+    ColoPair *pair = colo_pair_start(COLO_NO_DISK, BACKGROUND_MS / 4);
+    int64_t free_rate, rate, limit, pause_bytes;
+
+    set_bandwidth(pair->p, 0);
+    free_rate = background_rate(pair, 3, &pause_bytes);
+    limit = free_rate / 8;
+    /* Else a single slice might be too much */
+    g_assert_cmpint(limit, >, 32 * PAGE);
+
+    set_bandwidth(pair->p, limit);
+    rate = background_rate(pair, 3, &pause_bytes);
+    g_test_message("%" PRId64 " bytes/s, with a limit of %" PRId64 ": %" PRId64,
+                   free_rate, limit, rate);
+    g_assert_cmpint(rate, >, 0);
+    g_assert_cmpint(rate, <, 2 * limit);
+    g_assert_cmpint(pause_bytes, >, 3 * rate);
+
+    set_bandwidth(pair->p, 0);
+    g_assert_cmpint(background_rate(pair, 3, &pause_bytes), >, 2 * limit);
+    stop_timer(pair);
+    colo_pair_fail_over_to_secondary(pair);
+    colo_pair_free(pair);
+}
+
 typedef struct {
     const char *name;
     void (*run)(void);
@@ -222,6 +358,8 @@ static const RamCase cases[] = {
     { "code", test_code },
     { "second-life", test_second_life },
     { "unused", test_unused },
+    { "background", test_background },
+    { "bandwidth", test_bandwidth },
     { "pc", NULL, "pc" },
     { "q35", NULL, "q35" },
     { "memfd", NULL, "pc,memory-backend=m0 "

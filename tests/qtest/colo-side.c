@@ -31,6 +31,7 @@ struct ColoSide {
     int64_t last_id;        /* of the commands sent */
     QDict *answer;          /* to command last_id, NULL: not yet here */
     GHashTable *events;     /* name -> how often (GUINT_TO_POINTER) */
+    GHashTable *last;       /* name -> the data of the last one, a QDict */
     GString *history;       /* the events in order, for the report */
 };
 
@@ -77,6 +78,11 @@ void colo_remove_dir(const char *dir)
     rmdir(dir);
 }
 
+static void unref_dict(gpointer dict)
+{
+    qobject_unref((QDict *)dict);
+}
+
 static void side_note_event(ColoSide *s, QDict *event)
 {
     const char *name = qdict_get_str(event, "event");
@@ -84,6 +90,8 @@ static void side_note_event(ColoSide *s, QDict *event)
     unsigned count = colo_side_count(s, name) + 1;
 
     g_hash_table_replace(s->events, g_strdup(name), GUINT_TO_POINTER(count));
+    g_hash_table_replace(s->last, g_strdup(name),
+                         data ? qobject_ref(data) : qdict_new());
     g_string_append_printf(s->history, " %s", name);
     if (data && qdict_haskey(data, "reason")) {
         g_string_append_printf(s->history, "(%s)",
@@ -275,6 +283,13 @@ unsigned colo_side_count(ColoSide *s, const char *name)
     return GPOINTER_TO_UINT(g_hash_table_lookup(s->events, name));
 }
 
+const char *colo_side_said(ColoSide *s, const char *name, const char *key)
+{
+    QDict *data = g_hash_table_lookup(s->last, name);
+
+    return (data ? qdict_get_try_str(data, key) : NULL) ?: "";
+}
+
 void colo_side_await(ColoSide *s, const char *name, unsigned count,
                      int timeout_ms)
 {
@@ -414,6 +429,7 @@ ColoSide *colo_side_start(const char *name, const char *dir,
     s->name = g_strdup(name);
     s->dir = g_strdup(dir);
     s->events = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    s->last = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, unref_dict);
     s->history = g_string_new("");
     json_message_parser_init(&s->parser, side_message, s, NULL);
     /* Our stdout is for TAP alone; the command line goes through a shell. */
@@ -441,6 +457,7 @@ static void side_free(ColoSide *s)
     json_message_parser_destroy(&s->parser);
     qobject_unref(s->answer);
     g_hash_table_unref(s->events);
+    g_hash_table_unref(s->last);
     g_string_free(s->history, true);
     g_free(s->name);
     g_free(s->dir);
@@ -508,20 +525,27 @@ void colo_side_signal(ColoSide *s, int signal)
 
 void colo_side_quit(ColoSide *s)
 {
-    int64_t deadline = now_ms() + COLO_ANSWER_MS;
     g_autofree char *end = side_end(s);
 
     if (*end) {
         colo_fail("%s is already dead: %s", s->name, end);
     }
     kill(s->pid, SIGTERM);
-    do {
+    colo_side_await_end(s);
+}
+
+void colo_side_await_end(ColoSide *s)
+{
+    int64_t deadline = now_ms() + COLO_ANSWER_MS;
+    g_autofree char *end = side_end(s);
+
+    while (!*end && now_ms() < deadline) {
         g_usleep(POLL_MS * 1000);
         g_free(end);
         end = side_end(s);
-    } while (!*end && now_ms() < deadline);
+    }
     if (!g_str_equal(end, "ended with status 0")) {
-        colo_fail("%s on SIGTERM: %s", s->name, *end ? end : "doesn't end");
+        colo_fail("%s, which was to end: %s", s->name, *end ? end : "doesn't");
     }
     qtest_remove_abrt_handler(s);
     qtest_quit(s->qts);

@@ -69,6 +69,9 @@ void colo_side_signal(ColoSide *s, int signal);
 /* End the process by SIGTERM; it must exit in time and with 0.  Frees @s. */
 void colo_side_quit(ColoSide *s);
 
+/* The process must end by itself in time, and with 0.  Frees @s. */
+void colo_side_await_end(ColoSide *s);
+
 /* Memory that is resident for its process now, in bytes */
 uint64_t colo_side_resident(ColoSide *s);
 
@@ -110,6 +113,9 @@ uint32_t colo_side_read_u32(ColoSide *s, uint64_t address);
 
 /* How many events @name have been read so far; reads nothing itself. */
 unsigned colo_side_count(ColoSide *s, const char *name);
+
+/* What the last event @name said as its @key, a string; "" if it did not. */
+const char *colo_side_said(ColoSide *s, const char *name, const char *key);
 
 /* Wait until @name has been seen @count times since the start. */
 void colo_side_await(ColoSide *s, const char *name, unsigned count,

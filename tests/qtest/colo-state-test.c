@@ -302,6 +302,97 @@ static void test_io_error_over(void)
     go_on(pair);
 }
 
+/* The secondary's disk alone is full: its guest stands until the next checkpoint. */
+static void test_io_error_s(void)
+{
+    ColoPair *pair = start_with("pc " COLO_GUEST_FULL_DISK, COLO_NO_TIMER);
+
+    colo_query_checkpoint(pair);
+    colo_guest_write_full_disk(pair->s);
+    colo_side_until(pair->s, "query-status", "status", "io-error");
+    colo_side_until(pair->s, "query-colo", "state", "protected");
+    colo_query_checkpoint(pair);
+    colo_side_until(pair->s, "query-status", "status", "running");
+    g_assert_cmpuint(colo_side_count(pair->p, "BLOCK_IO_ERROR"), ==, 0);
+    colo_query_checkpoint(pair);
+    colo_pair_take_over(pair, "running");
+    g_assert_cmpuint(colo_side_count(pair->p, "BLOCK_IO_ERROR"), ==, 1);
+    go_on(pair);
+}
+
+/* So it does if the primary dies before that: what has failed is tried again. */
+static void test_io_error_s_survives(void)
+{
+    ColoPair *pair = start_with("pc " COLO_GUEST_FULL_DISK, COLO_NO_TIMER);
+
+    colo_query_checkpoint(pair);
+    colo_query_settle(pair);
+    colo_guest_write_full_disk(pair->s);
+    colo_side_until(pair->s, "query-status", "status", "io-error");
+    colo_pair_take_over(pair, "running");
+    go_on(pair);
+}
+
+/*
+ * The guest turns itself off, and QEMU ends with it, as it does by itself; @held: in the
+ * middle of a checkpoint.
+ */
+static void power_off_primary(bool held)
+{
+    ColoPair *pair = colo_pair_start(COLO_NO_DISK, COLO_NO_TIMER);
+    unsigned stops;
+
+    colo_query_checkpoint(pair);
+    colo_query_settle(pair);
+    stops = colo_side_count(pair->p, "STOP");
+    if (held) {
+        colo_side_freeze(pair->s, true);
+        colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
+        colo_side_await(pair->p, "STOP", stops + 1, COLO_WAIT_MS);
+    }
+    colo_guest_power_off(pair->p);
+    colo_side_await_end(pair->p);
+    colo_side_freeze(pair->s, false);
+    pair->p = pair->s;
+    pair->s = NULL;
+    colo_side_await(pair->p, "COLO_LOST", 1, COLO_WAIT_MS);
+    colo_side_ok(pair->p, "{'execute': 'x-colo-lost-heartbeat'}");
+    colo_side_until(pair->p, "query-colo-status", "mode", "none");
+    /* It goes on from the last checkpoint, at which that had not happened. */
+    colo_side_until(pair->p, "query-status", "status", "running");
+    colo_guest_check(pair->p, pair->scratch);
+    g_assert_cmpuint(colo_side_count(pair->p, "SHUTDOWN"), ==, 0);
+    colo_pair_free(pair);
+}
+
+static void test_power_off_p(void)
+{
+    power_off_primary(false);
+}
+
+static void test_power_off_held(void)
+{
+    power_off_primary(true);
+}
+
+static void test_power_off_s(void)
+{
+    ColoPair *pair = colo_pair_start(COLO_NO_DISK, COLO_NO_TIMER);
+
+    colo_query_checkpoint(pair);
+    colo_query_settle(pair);
+    colo_guest_power_off(pair->s);
+    colo_side_await_end(pair->s);
+    pair->s = NULL;
+    colo_side_await(pair->p, "COLO_LOST", 1, COLO_WAIT_MS);
+    colo_side_until(pair->p, "query-status", "status", "running");
+    colo_side_ok(pair->p, "{'execute': 'x-colo-lost-heartbeat'}");
+    colo_side_until(pair->p, "query-colo-status", "mode", "none");
+    colo_guest_check(pair->p, pair->scratch);
+    g_assert_cmpuint(colo_side_count(pair->p, "SHUTDOWN"), ==, 0);
+    colo_pair_free(pair);
+}
+
 /* Resets while checkpoints are made */
 static void test_reset(void)
 {
@@ -337,6 +428,11 @@ static const ColoTestCase cases[] = {
     { "shutdown", test_shutdown },
     { "io-error", test_io_error },
     { "io-error-over", test_io_error_over },
+    { "io-error-s", test_io_error_s },
+    { "io-error-s-survives", test_io_error_s_survives },
+    { "power-off/p", test_power_off_p },
+    { "power-off/held", test_power_off_held },
+    { "power-off/s", test_power_off_s },
     { "reset", test_reset },
 };
 

@@ -197,6 +197,25 @@ static void expect_only(ColoSide *side, const char *cause, int64_t least,
     }
 }
 
+/* A hold is measured for each mismatch's checkpoint, and for no other one. */
+static void expect_holds(ColoSide *side)
+{
+    QDict *info = colo_side_get(side, "{'execute': 'query-colo'}");
+    int64_t count = colo_query_triggers(info, "mismatch");
+
+    if (count || colo_query_has_phase(info, "hold")) {
+        QDict *hold = colo_query_phase(info, "hold");
+
+        g_assert_cmpint(qdict_get_int(hold, "count"), ==, count);
+        g_assert_cmpint(qdict_get_int(hold, "p50"), <=, qdict_get_int(hold, "p99"));
+        g_assert_cmpint(qdict_get_int(hold, "p99"), <=, qdict_get_int(hold, "max"));
+        /* It lasts from before the guest is stopped to before it runs again */
+        g_assert_cmpint(qdict_get_int(hold, "mean"), >,
+                        qdict_get_int(colo_query_phase(info, "commit"), "mean"));
+    }
+    qobject_unref(info);
+}
+
 /*
  * Two guests that never agree: each frame needs a checkpoint of its own, and the
  * next one is there before that has ended.
@@ -213,6 +232,8 @@ static void test_storm(void)
     }
     expect_share(w->pair->p, rounds, start);
     expect_only(w->pair->p, "mismatch", rounds, most(rounds, start));
+    colo_query_settle(w->pair);
+    expect_holds(w->pair->p);
     wire_end(w);
 }
 
@@ -240,6 +261,7 @@ static void test_storm_slow(void)
     get_pauses(w->pair->p, rounds, &sum, &max);
     g_assert_cmpint(sum, >=, rounds * pause_ms * NS_PER_MS);
     expect_only(w->pair->p, "mismatch", rounds, rounds);
+    expect_holds(w->pair->p);
     wire_end(w);
 }
 
@@ -260,6 +282,7 @@ static void test_queue(void)
     }
     g_assert_cmpint(colo_query_count(w->pair->p, "queue"), ==, 1);
     g_assert_cmpint(colo_query_count(w->pair->p, "mismatch"), ==, 0);
+    expect_holds(w->pair->p);
     wire_end(w);
 }
 

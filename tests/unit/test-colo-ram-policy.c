@@ -384,16 +384,51 @@ static void test_policy_bandwidth(void)
     ColoPolicy p;
 
     colo_policy_init(&p, PAGE_SIZE);
-    p.bytes_per_s = 80 * 1000 * 1000;
+    colo_policy_set_bandwidth(&p, 80 * 1000 * 1000);
     sim_run(&sim, &p, 20, 500000);
     g_assert_cmpuint(sim.sent, >, 0);
     g_assert_cmpuint(sim.sent * PAGE_SIZE, <=, p.bytes_per_s / 2);
 
     /* Less than the guest dirties: it is used, and no more than that */
-    p.bytes_per_s = 40 * 1000 * 1000;
+    colo_policy_set_bandwidth(&p, 40 * 1000 * 1000);
     sim_run(&sim, &p, 20, 500000);
     g_assert_cmpuint(sim.sent * PAGE_SIZE, >, p.bytes_per_s / 4);
     g_assert_cmpuint(sim.sent * PAGE_SIZE, <=, p.bytes_per_s / 2);
+}
+
+/*
+ * Little of it, over any time: what one epoch has used up the next one does not have.
+ * Lifted, it is so at once.
+ */
+static void test_policy_bandwidth_low(void)
+{
+    static const struct { uint64_t bytes_per_s; int64_t us; } cases[] = {
+        { 100000, 10000 }, { 100000, 500000 }, { 1000000, 10000 },
+        { 1000000, 100000 }, { 5000000, 20000 },
+    };
+    const int64_t start = 1000000, seconds = 20;
+
+    for (int i = 0; i < ARRAY_SIZE(cases); i++) {
+        Sim sim = { .rate = mb_per_s(50), .page_us = 3, .sync_us = 200 };
+        uint64_t sent = 0, limit = cases[i].bytes_per_s * seconds;
+        int64_t now = start;
+        ColoPolicy p;
+
+        colo_policy_init(&p, PAGE_SIZE);
+        colo_policy_set_bandwidth(&p, cases[i].bytes_per_s);
+        while (now < start + seconds * 1000000) {
+            sim_epoch(&sim, &p, &now, cases[i].us, INT64_MAX);
+            sent += sim.sent * PAGE_SIZE;
+        }
+        g_test_message("%" PRIu64 " bytes of %" PRIu64, sent, limit);
+        g_assert_cmpuint(sent, >, limit / 4);
+        /* An epoch more, and what was sent just at the end */
+        g_assert_cmpuint(sent, <, limit + limit / 10);
+
+        colo_policy_set_bandwidth(&p, 0);
+        sim_epoch(&sim, &p, &now, 500000, INT64_MAX);
+        g_assert_cmpuint(sim.left, <, 0.1 * sim_dirty(&sim, 500000));
+    }
 }
 
 /* A trigger waits for one slice, or for one sync. */
@@ -465,6 +500,7 @@ int main(int argc, char **argv)
     g_test_add_func("/colo/ram-policy/channel", test_policy_channel);
     g_test_add_func("/colo/ram-policy/late", test_policy_late);
     g_test_add_func("/colo/ram-policy/bandwidth", test_policy_bandwidth);
+    g_test_add_func("/colo/ram-policy/bandwidth-low", test_policy_bandwidth_low);
     g_test_add_func("/colo/ram-policy/yield", test_policy_yield);
     g_test_add_func("/colo/ram-policy/no-deadline", test_policy_no_deadline);
     g_test_add_func("/colo/ram-code/stale", test_code_stale);
