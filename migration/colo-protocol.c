@@ -165,8 +165,9 @@ enum { P = 1 << COLO_ROLE_PRIMARY, S = 1 << COLO_ROLE_SECONDARY };
 /*
  * Who may send a message in a state, and which state is next.  What isn't
  * here is refused.  A message of P may meet one of S on its way: P hears
- * RUNNING when it has sent BACKGROUND or ALIVE already, so both are allowed
- * while S loads.  Those of S come in order: it sends none on its own account
+ * RUNNING when it has sent ALIVE already, so that is allowed while S loads.
+ * BACKGROUND is not: P sends it only when it has heard RUNNING, for S does not
+ * read while it loads.  Those of S come in order: it sends none on its own account
  * while a checkpoint goes on, but ALIVE, late answers to P's.  It has given these
  * before COMMITTED, and gives none while it loads or starts.
  */
@@ -200,7 +201,6 @@ static const struct {
     T(COMMITTING, ALIVE,      S,     COMMITTING),
     T(COMMITTING, ERROR,      P | S, ENDED),
     T(LOADING,    RUNNING,    S,     READY),
-    T(LOADING,    BACKGROUND, P,     LOADING),
     T(LOADING,    ALIVE,      P,     LOADING),
     T(LOADING,    ERROR,      P | S, ENDED),
 #undef T
@@ -228,8 +228,7 @@ uint64_t colo_session_epoch(const ColoSession *session, ColoMsgType type)
 /* An ALIVE or ERROR may have been sent before the other side moved on */
 static bool epoch_matters(ColoMsgType type)
 {
-    return type != COLO_MSG_ALIVE && type != COLO_MSG_ERROR &&
-           type != COLO_MSG_BACKGROUND;
+    return type != COLO_MSG_ALIVE && type != COLO_MSG_ERROR;
 }
 
 bool colo_session_step(ColoSession *session, ColoRole from,

@@ -4,7 +4,8 @@
  * Two QEMUs without an operating system.  At every message of a checkpoint,
  * and within those that are long, the connection is cut or freezes, or turns
  * into garbage; then the one or the other side goes on alone.  Whoever does
- * must answer its monitor all the time, and must have a guest of one piece.
+ * must answer its monitor all the time, and must have a guest of one piece, with
+ * the memory, the disk and the output of one instant (colo-model.h).
  *
  * Copyright (c) 2026 the qemu-colo developers
  *
@@ -12,9 +13,7 @@
  */
 #include "qemu/osdep.h"
 #include "libqtest.h"
-#include "colo-guest.h"
-#include "colo-pair.h"
-#include "colo-proxy.h"
+#include "colo-model.h"
 
 /* Short, for a test; a busy machine must not exceed it by itself */
 #define PEER_TIMEOUT_MS 4000
@@ -23,19 +22,14 @@
 #define NOTICE_MS (3 * PEER_TIMEOUT_MS)
 QEMU_BUILD_BUG_ON(NOTICE_MS >= COLO_MSG_HEADER * COLO_DRIP_MS);
 
-/* What a monitor may take to answer, on a machine that does other things too */
-#define ANSWER_MS 3000
-
-typedef enum { PRIMARY, SECONDARY } Survivor;
-
 typedef struct {
     const char *name;
     ColoProxyWay way;
     ColoMsgType type;
     size_t bytes;
     ColoProxyFault fault;
-    Survivor survivor;
-    unsigned pages;             /* dirty, besides the guest's own */
+    ColoSurvivor survivor;
+    unsigned pages;             /* dirty, at least */
 } FaultCase;
 
 #define H COLO_MSG_HEADER
@@ -61,6 +55,9 @@ static const FaultCase fault_cases[] = {
     { "cut/in-devices/p", TO_S, COLO_MSG_DEVICES, H + 100, COLO_CUT, PRIMARY },
     { "cut/committed/p", TO_P, COLO_MSG_COMMITTED, 0, COLO_CUT, PRIMARY },
     { "cut/in-committed/p", TO_P, COLO_MSG_COMMITTED, 10, COLO_CUT, PRIMARY },
+    { "cut/in-committed/s", TO_P, COLO_MSG_COMMITTED, 10, COLO_CUT, SECONDARY },
+    { "cut/in-running/s", TO_P, COLO_MSG_RUNNING, 10, COLO_CUT, SECONDARY },
+    { "cut/in-running/p", TO_P, COLO_MSG_RUNNING, 10, COLO_CUT, PRIMARY },
     { "cut/running/p", TO_P, COLO_MSG_RUNNING, 0, COLO_CUT, PRIMARY },
     { "cut/in-much-ram/s", TO_S, COLO_MSG_RAM, H + 3000000, COLO_CUT,
       SECONDARY, MUCH },
@@ -105,208 +102,86 @@ static const FaultCase fault_cases[] = {
     { "long/ram/s", TO_S, COLO_MSG_RAM, 0, COLO_LONG, SECONDARY },
 };
 
-static void set_timeout(ColoPair *pair, int ms)
+/* S has the checkpoint when it says COMMITTED. */
+static bool is_committed(const FaultCase *c)
 {
-    colo_side_ok(pair->p, "{'execute': 'x-colo-set-peer-timeout', "
-                 "'arguments': {'timeout': %d}}", ms);
-    colo_side_ok(pair->s, "{'execute': 'x-colo-set-peer-timeout', "
-                 "'arguments': {'timeout': %d}}", ms);
-}
-
-static ColoPair *start_through_proxy(ColoProxy **proxy)
-{
-    ColoPair *pair = colo_proxy_pair("pc", proxy);
-
-    set_timeout(pair, PEER_TIMEOUT_MS);
-    colo_pair_replicate(pair);
-    return pair;
-}
-
-static void answer(ColoSide *side)
-{
-    QDict *dict = colo_side_try(side, ANSWER_MS, "{'execute': 'query-colo'}");
-
-    if (!dict || !qdict_haskey(dict, "return")) {
-        colo_fail("a side does not answer its monitor in time");
-    }
-    qobject_unref(dict);
+    return c->type == COLO_MSG_COMMITTED || c->type == COLO_MSG_RUNNING;
 }
 
 /*
- * Both must answer as long as they wait for each other, and notice before what
- * comes in drops has come.
+ * Before that nothing has left P.  After that it may have: where P finds COMMITTED
+ * and the end of the connection at once, it takes both for the loss.
  */
-static void await_loss(ColoPair *pair, ColoProxy *proxy)
+static bool has_left(ColoModel *m, const FaultCase *c)
 {
-    int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
-    bool hit = false;
+    bool left = !colo_output_held(m->output);
 
-    while (!colo_proxy_hit(proxy) || !colo_side_count(pair->p, "COLO_LOST") ||
-           !colo_side_count(pair->s, "COLO_LOST")) {
-        if (!hit && colo_proxy_hit(proxy)) {
-            hit = true;
-            end = g_get_monotonic_time() + NOTICE_MS * 1000LL;
-        }
-        answer(pair->p);
-        answer(pair->s);
-        if (g_get_monotonic_time() > end) {
-            colo_fail("the fault %s, but not both sides noticed",
-                      colo_proxy_hit(proxy) ? "happened" : "didn't happen");
-        }
-        g_usleep(20 * 1000);
-    }
+    g_assert(!left || c->type == COLO_MSG_RUNNING);
+    return left;
 }
 
-static void go_on_alone(ColoPair *pair, Survivor survivor)
+static ColoModel *start(void)
 {
-    ColoSide *side = survivor == PRIMARY ? pair->p : pair->s;
+    ColoModel *m;
 
-    colo_side_kill(survivor == PRIMARY ? pair->s : pair->p);
-    pair->p = side;
-    pair->s = NULL;
-    colo_side_ok(side, "{'execute': 'x-colo-lost-heartbeat'}");
-    colo_side_until(side, "query-colo-status", "mode", "none");
-    colo_side_until(side, "query-status", "status", "running");
-    g_assert_cmpuint(colo_side_count(side, "COLO_EXIT"), ==, 1);
-    colo_guest_check(side, pair->scratch);
+    alarm(COLO_CASE_SECONDS);
+    m = colo_model_new("");
+    colo_survivor_set_timeout(m->pair, PEER_TIMEOUT_MS);
+    colo_model_commit(m);
+    return m;
 }
 
-static void finish(ColoPair *pair, ColoProxy *proxy)
+static void finish(ColoModel *m)
 {
-    colo_proxy_free(proxy);
-    colo_pair_free(pair);
+    colo_model_free(m);
     alarm(0);
 }
 
 static void run_fault(const void *opaque)
 {
     const FaultCase *c = opaque;
-    ColoProxy *proxy;
-    ColoPair *pair;
+    ColoModel *m = start();
+    bool left;
 
-    alarm(COLO_CASE_SECONDS);
-    pair = start_through_proxy(&proxy);
-    colo_pair_request_checkpoint(pair);
-    colo_guest_fill(pair->p, COLO_GUEST_FREE_RAM, c->pages, 1, 1);
-    colo_proxy_arm(proxy, c->way, c->type, c->bytes, c->fault);
-    colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
-    await_loss(pair, proxy);
-    go_on_alone(pair, c->survivor);
-    finish(pair, proxy);
+    colo_model_go_on(m, c->pages);
+    colo_proxy_arm(m->proxy, c->way, c->type, c->bytes, c->fault);
+    colo_side_ok(m->pair->p, "{'execute': 'x-colo-checkpoint-now'}");
+    colo_survivor_await_loss(m->pair, m->proxy, NOTICE_MS);
+    if (c->survivor == PRIMARY) {
+        colo_model_go_on_alone(m);
+        colo_survivor_go_on(m->pair, PRIMARY);
+        colo_model_expect_primary(m);
+    } else {
+        left = has_left(m, c);
+        colo_model_go_on_alone(m);
+        colo_model_kill(m, left);
+        colo_survivor_go_on(m->pair, SECONDARY);
+        colo_model_expect_secondary(m, is_committed(c));
+    }
+    finish(m);
 }
 
 /* Nobody waits for the time-out if somebody knows better. */
 static void run_no_waiting(const void *opaque)
 {
-    Survivor survivor = GPOINTER_TO_INT(opaque);
-    ColoProxy *proxy;
-    ColoPair *pair;
-    int64_t start;
+    ColoSurvivor survivor = GPOINTER_TO_INT(opaque);
+    ColoModel *m = start();
 
-    alarm(COLO_CASE_SECONDS);
-    pair = start_through_proxy(&proxy);
-    set_timeout(pair, 3600000);
-    colo_proxy_arm(proxy, TO_S, COLO_MSG_RAM, H + 5000, COLO_FREEZE);
-    colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
-    start = g_get_monotonic_time();
-    while (!colo_proxy_hit(proxy)) {
-        answer(pair->p);
-        answer(pair->s);
-        g_assert_cmpint(g_get_monotonic_time() - start, <,
-                        COLO_WAIT_MS * 1000LL);
+    colo_survivor_set_timeout(m->pair, 3600000);
+    colo_model_go_on(m, 0);
+    colo_proxy_arm(m->proxy, TO_S, COLO_MSG_RAM, H + 5000, COLO_FREEZE);
+    colo_side_ok(m->pair->p, "{'execute': 'x-colo-checkpoint-now'}");
+    colo_survivor_await_fault(m->pair, m->proxy);
+    if (survivor == SECONDARY) {
+        colo_model_kill(m, false);
     }
-    go_on_alone(pair, survivor);
-    finish(pair, proxy);
-}
-
-/* Nothing moves from the beginning: the primary's guest does not wait for long. */
-static void run_hello(const void *opaque)
-{
-    ColoProxy *proxy;
-    ColoPair *pair;
-
-    alarm(COLO_CASE_SECONDS);
-    pair = colo_proxy_pair("pc", &proxy);
-    set_timeout(pair, PEER_TIMEOUT_MS);
-    colo_proxy_arm(proxy, GPOINTER_TO_INT(opaque), COLO_MSG_HELLO, 0,
-                   COLO_FREEZE);
-    colo_pair_migrate(pair);
-    await_loss(pair, proxy);
-    go_on_alone(pair, PRIMARY);
-    finish(pair, proxy);
-}
-
-static void refuses(ColoSide *side, const char *reason)
-{
-    g_autofree char *state = colo_side_ask(side, "state",
-                                           "{'execute': 'query-colo'}");
-    QDict *dict = colo_side_try(side, ANSWER_MS,
-                                "{'execute': 'x-colo-lost-heartbeat'}");
-
-    g_assert_cmpstr(state, ==, "unfit");
-    g_assert(dict && qdict_haskey(dict, "error"));
-    g_assert_nonnull(strstr(qdict_get_str(qdict_get_qdict(dict, "error"),
-                                          "desc"), reason));
-    qobject_unref(dict);
-    colo_side_await(side, "COLO_FAILOVER_REFUSED", 1, COLO_WAIT_MS);
-    answer(side);
-}
-
-/*
- * The connection ends before the first epoch.  Whoever is left can go on: the
- * secondary as soon as it knows that the primary has begun, and no sooner.
- */
-static ColoPair *lose_beginning(ColoProxyWay way, ColoMsgType type,
-                                ColoProxy **proxy)
-{
-    ColoPair *pair = colo_proxy_pair("pc", proxy);
-
-    alarm(COLO_CASE_SECONDS);
-    set_timeout(pair, PEER_TIMEOUT_MS);
-    colo_proxy_arm(*proxy, way, type, 0, COLO_CUT);
-    colo_pair_migrate(pair);
-    await_loss(pair, *proxy);
-    return pair;
-}
-
-static void run_no_hello(const void *opaque)
-{
-    ColoProxy *proxy;
-    ColoPair *pair = lose_beginning(TO_S, COLO_MSG_HELLO, &proxy);
-
-    refuses(pair->s, "replication has not begun");
-    go_on_alone(pair, PRIMARY);
-    finish(pair, proxy);
-}
-
-static void run_begun(const void *opaque)
-{
-    ColoProxy *proxy;
-    ColoPair *pair = lose_beginning(TO_P, COLO_MSG_RUNNING, &proxy);
-
-    go_on_alone(pair, GPOINTER_TO_INT(opaque));
-    finish(pair, proxy);
-}
-
-/*
- * What the secondary has committed can't be loaded, as it is garbage: it says
- * so, and that it can't take over; the primary can.
- */
-static void run_unfit(const void *opaque)
-{
-    size_t bytes = GPOINTER_TO_SIZE(opaque);
-    ColoProxy *proxy;
-    ColoPair *pair;
-
-    alarm(COLO_CASE_SECONDS);
-    pair = start_through_proxy(&proxy);
-    colo_pair_request_checkpoint(pair);
-    colo_proxy_arm(proxy, TO_S, COLO_MSG_DEVICES, H + bytes, COLO_GARBAGE);
-    colo_side_ok(pair->p, "{'execute': 'x-colo-checkpoint-now'}");
-    await_loss(pair, proxy);
-    refuses(pair->s, "device state can't be loaded");
-    go_on_alone(pair, PRIMARY);
-    finish(pair, proxy);
+    colo_survivor_go_on(m->pair, survivor);
+    if (survivor == PRIMARY) {
+        colo_model_expect_primary(m);
+    } else {
+        colo_model_expect_secondary(m, false);
+    }
+    finish(m);
 }
 
 int main(int argc, char **argv)
@@ -322,15 +197,5 @@ int main(int argc, char **argv)
                         run_no_waiting);
     qtest_add_data_func("colo-peer/no-waiting/p", GINT_TO_POINTER(PRIMARY),
                         run_no_waiting);
-    qtest_add_data_func("colo-peer/hello/p", GINT_TO_POINTER(TO_P), run_hello);
-    qtest_add_data_func("colo-peer/hello/s", GINT_TO_POINTER(TO_S), run_hello);
-    qtest_add_data_func("colo-peer/begin/no-hello", NULL, run_no_hello);
-    qtest_add_data_func("colo-peer/begin/s", GINT_TO_POINTER(SECONDARY),
-                        run_begun);
-    qtest_add_data_func("colo-peer/begin/p", GINT_TO_POINTER(PRIMARY),
-                        run_begun);
-    qtest_add_data_func("colo-peer/unfit/begin", GSIZE_TO_POINTER(0), run_unfit);
-    qtest_add_data_func("colo-peer/unfit/middle", GSIZE_TO_POINTER(5000),
-                        run_unfit);
     return g_test_run();
 }

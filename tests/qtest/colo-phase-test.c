@@ -12,11 +12,7 @@
 #include "qemu/osdep.h"
 #include "libqtest.h"
 #include "colo-guest.h"
-#include "colo-pair.h"
-#include "colo-proxy.h"
-
-/* What a monitor may take to answer, on a machine that does other things too */
-#define ANSWER_MS 3000
+#include "colo-survivor.h"
 
 #define H COLO_MSG_HEADER
 #define TO_S COLO_TO_SECONDARY
@@ -27,24 +23,6 @@
 
 /* The timer, where there is one */
 #define BACKGROUND_MS 1000
-
-static void set_timeout(ColoPair *pair, int ms)
-{
-    colo_side_ok(pair->p, "{'execute': 'x-colo-set-peer-timeout', "
-                 "'arguments': {'timeout': %d}}", ms);
-    colo_side_ok(pair->s, "{'execute': 'x-colo-set-peer-timeout', "
-                 "'arguments': {'timeout': %d}}", ms);
-}
-
-static void answer(ColoSide *side)
-{
-    QDict *dict = colo_side_try(side, ANSWER_MS, "{'execute': 'query-colo'}");
-
-    if (!dict || !qdict_haskey(dict, "return")) {
-        colo_fail("a side does not answer its monitor in time");
-    }
-    qobject_unref(dict);
-}
 
 /* The one side vanishes; the other, whose guest is in @status then, is left. */
 static void go_on_alone(ColoPair *pair, bool primary, const char *status)
@@ -107,20 +85,15 @@ static ColoPair *stand_still(const Phase *phase, ColoProxy **proxy)
     int64_t end = g_get_monotonic_time() + COLO_WAIT_MS * 1000LL;
 
     colo_pair_replicate(pair);
-    set_timeout(pair, NEVER_MS);
+    colo_survivor_set_timeout(pair, NEVER_MS);
     colo_pair_request_checkpoint(pair);
     colo_proxy_arm(*proxy, phase->way, phase->type, phase->bytes, COLO_FREEZE);
     provoke(pair, phase);
-    while (!colo_proxy_hit(*proxy)) {
-        if (phase->type == COLO_MSG_BACKGROUND) {
-            provoke(pair, phase);
-        }
-        answer(pair->p);
-        answer(pair->s);
-        if (g_get_monotonic_time() > end) {
-            colo_fail("%s was never sent", phase->name);
-        }
+    while (phase->type == COLO_MSG_BACKGROUND && !colo_proxy_hit(*proxy) &&
+           g_get_monotonic_time() < end) {
+        provoke(pair, phase);
     }
+    colo_survivor_await_fault(pair, *proxy);
     if (phase->type == COLO_MSG_BACKGROUND) {
         colo_side_until(pair->p, "query-status", "status", "running");
         colo_side_until(pair->s, "query-status", "status", "running");
@@ -157,7 +130,7 @@ static void run_quit(const Phase *phase, bool primary)
     colo_side_quit(primary ? pair->p : pair->s);
     pair->p = side;
     pair->s = NULL;
-    answer(side);
+    colo_survivor_answer(side);
     colo_side_ok(side, "{'execute': 'x-colo-lost-heartbeat'}");
     colo_side_until(side, "query-colo-status", "mode", "none");
     colo_side_until(side, "query-status", "status", "running");
@@ -174,7 +147,7 @@ static void commands_on_primary(const Phase *phase)
     colo_side_ok(pair->p, "{'execute': 'stop'}");
     colo_side_ok(pair->p, "{'execute': 'cont'}");
     colo_side_ok(pair->p, "{'execute': 'stop'}");
-    answer(pair->p);
+    colo_survivor_answer(pair->p);
     yank(pair->p);
     colo_side_until(pair->p, "query-status", "status", "paused");
     go_on_alone(pair, true, "paused");
@@ -236,12 +209,14 @@ static void run_refused(const Phase *phase, bool primary)
     ColoPair *pair = stand_still(phase, &proxy);
     ColoSide *side = primary ? pair->p : pair->s;
     g_autofree char *uri = g_strdup_printf("unix:%s/nobody", pair->dir);
-    QDict *dict = colo_side_try(side, ANSWER_MS, "{'execute': 'migrate', "
+    QDict *dict = colo_side_try(side, COLO_SURVIVOR_ANSWER_MS,
+                                "{'execute': 'migrate', "
                                 "'arguments': {'uri': %s}}", uri);
 
     g_assert(dict && qdict_haskey(dict, "error"));
     qobject_unref(dict);
-    dict = colo_side_try(side, ANSWER_MS, "{'execute': 'human-monitor-command', "
+    dict = colo_side_try(side, COLO_SURVIVOR_ANSWER_MS,
+                         "{'execute': 'human-monitor-command', "
                          "'arguments': {'command-line': 'savevm a'}}");
     g_assert(dict && strstr(qdict_get_try_str(dict, "return") ?: "",
                             "COLO is active"));
@@ -264,7 +239,7 @@ static void run_act(const Phase *phase, bool primary, ColoGuestAct *act,
     ColoSide *side = primary ? pair->p : pair->s;
 
     act(side);
-    answer(side);
+    colo_survivor_answer(side);
     yank(side);
     if (primary) {
         colo_side_until(side, "query-status", "status", status);

@@ -14,29 +14,44 @@
 /* Magic and type: enough to know a message */
 #define MARK 6
 
+/* What waits for a message on one way */
+typedef struct Trap {
+    bool armed, hit;
+    ColoProxyFault fault;
+    uint8_t mark[MARK];         /* what is looked for */
+    size_t bytes;               /* to pass on from there */
+    size_t from;                /* or, of the message, where the fault begins */
+    bool found;
+} Trap;
+
 struct ColoProxy {
     ColoRelay *relay;
 
     GMutex lock;                /* for what follows */
-    bool armed, hit;
-    ColoProxyWay way;
-    ColoProxyFault fault;
-    uint8_t mark[MARK];         /* what is looked for */
-    size_t bytes;               /* to pass on from there */
-    bool found;
+    Trap traps[2];              /* by way */
+    ColoProxyFault ended_by;    /* COLO_CUT, too, if a connection has ended */
+    ColoProxyAtHit *at_hit;
+    void *opaque;
     bool ending;
 };
+
+/* Those which are done to a whole message, and after which all goes on */
+static bool is_about_message(ColoProxyFault fault)
+{
+    return fault == COLO_REPEAT || fault == COLO_GARBLE ||
+           fault == COLO_VERSION || fault == COLO_STOCK;
+}
 
 /*
  * A mark may lie across the end of what was read; it is not to pass in part.
  * If the end looks like the beginning of one, the rest comes at once or never.
  */
-static size_t complete_mark(ColoProxy *p, int fd, uint8_t *data, size_t size)
+static size_t complete_mark(const Trap *t, int fd, uint8_t *data, size_t size)
 {
     struct pollfd pfd = { .fd = fd, .events = POLLIN };
 
     for (size_t k = MIN(size, MARK - 1); k > 0; k--) {
-        if (!memcmp(data + size - k, p->mark, k) && poll(&pfd, 1, 100) > 0) {
+        if (!memcmp(data + size - k, t->mark, k) && poll(&pfd, 1, 100) > 0) {
             ssize_t n = recv(fd, data + size, MARK - k, 0);
 
             return size + MAX(n, 0);
@@ -46,25 +61,23 @@ static size_t complete_mark(ColoProxy *p, int fd, uint8_t *data, size_t size)
 }
 
 /* How many of the @size bytes at @data may pass */
-static size_t may_pass(ColoProxy *p, const uint8_t *data, size_t size)
+static size_t may_pass(Trap *t, const uint8_t *data, size_t size)
 {
-    if (!p->found) {
-        const uint8_t *at = memmem(data, size, p->mark, MARK);
+    if (!t->found) {
+        const uint8_t *at = memmem(data, size, t->mark, MARK);
 
         if (!at) {
             return size;
         }
-        p->found = true;
-        p->bytes += at - data;
+        t->found = true;
+        t->bytes += at - data;
     }
-    if (p->bytes >= size) {
-        p->bytes -= size;
+    if (t->bytes > size) {
+        t->bytes -= size;
         return size;
     }
-    size = p->bytes;
-    p->bytes = 0;
-    p->hit = true;
-    return size;
+    t->hit = true;
+    return t->bytes;
 }
 
 static bool is_ending(ColoProxy *p)
@@ -77,13 +90,13 @@ static bool is_ending(ColoProxy *p)
     return ending;
 }
 
-static void pass_garbage(ColoProxy *p, uint8_t byte, size_t size)
+static void pass_garbage(ColoProxy *p, int way, uint8_t byte, size_t size)
 {
     uint8_t data[65536];
 
     memset(data, byte, sizeof(data));
     for (size_t sent = 0; sent < size; sent += sizeof(data)) {
-        if (!colo_relay_pass(p->relay, p->way, data, sizeof(data))) {
+        if (!colo_relay_pass(p->relay, way, data, sizeof(data))) {
             break;
         }
     }
@@ -95,84 +108,171 @@ static void put_mark(uint8_t *at, ColoMsgType type)
     stw_be_p(at + 4, type);
 }
 
-static bool pass_header(ColoProxy *p, ColoMsgType type, uint32_t length)
+static bool pass_header(ColoProxy *p, int way, ColoMsgType type,
+                        uint32_t length)
 {
     uint8_t header[COLO_MSG_HEADER] = { };
 
     put_mark(header, type);
     stl_be_p(header + 16, length);
-    return colo_relay_pass(p->relay, p->way, header, sizeof(header));
+    return colo_relay_pass(p->relay, way, header, sizeof(header));
 }
 
 /* Nothing moves the other way meanwhile. */
-static void drip(ColoProxy *p, const uint8_t *rest, size_t size)
+static void drip(ColoProxy *p, int way, const uint8_t *rest, size_t size)
 {
     for (size_t i = 0; i < size && !is_ending(p); i++) {
         g_usleep(COLO_DRIP_MS * 1000);
-        if (!colo_relay_pass(p->relay, p->way, rest + i, 1)) {
+        if (!colo_relay_pass(p->relay, way, rest + i, 1)) {
             break;
         }
     }
 }
 
-/* What comes instead of the @size bytes at @rest, and all after them */
-static void do_fault(ColoProxy *p, const uint8_t *rest, size_t size)
+/* The message that begins with the @size bytes at @rest, and what came with it */
+static GByteArray *whole_message(int fd, const uint8_t *rest, size_t size)
 {
-    switch (p->fault) {
+    GByteArray *bytes = g_byte_array_append(g_byte_array_new(), rest, size);
+    uint8_t more[65536];
+
+    while (bytes->len < COLO_MSG_HEADER ||
+           bytes->len < COLO_MSG_HEADER + ldl_be_p(bytes->data + 16)) {
+        ssize_t n = recv(fd, more, sizeof(more), 0);
+
+        if (n <= 0) {
+            g_byte_array_free(bytes, true);
+            return NULL;
+        }
+        g_byte_array_append(bytes, more, n);
+    }
+    return bytes;
+}
+
+/* False: the connection has ended. */
+static bool change_message(ColoProxy *p, int way, const Trap *t,
+                           const uint8_t *rest, size_t size)
+{
+    GByteArray *bytes = whole_message(colo_relay_fd(p->relay, way), rest, size);
+    size_t length;
+    bool ok = true;
+
+    if (!bytes) {
+        return false;
+    }
+    length = COLO_MSG_HEADER + ldl_be_p(bytes->data + 16);
+    switch (t->fault) {
+    case COLO_REPEAT:
+        ok = colo_relay_pass(p->relay, way, bytes->data, length);
+        break;
+    case COLO_GARBLE:
+        g_assert_cmpuint(t->from, <, length);
+        memset(bytes->data + t->from, 0, length - t->from);
+        break;
+    case COLO_VERSION:
+        stl_be_p(bytes->data + COLO_MSG_HEADER, COLO_PROTOCOL_VERSION + 1);
+        break;
+    default:
+        stl_be_p(bytes->data, 0);
+        break;
+    }
+    ok = ok && colo_relay_pass(p->relay, way, bytes->data, bytes->len);
+    g_byte_array_free(bytes, true);
+    return ok;
+}
+
+/* What comes instead of the @size bytes at @rest, and all after them */
+static void do_fault(ColoProxy *p, int way, ColoProxyFault fault,
+                     const uint8_t *rest, size_t size)
+{
+    switch (fault) {
     case COLO_GARBAGE:
-        pass_garbage(p, 0, COLO_GARBAGE_SIZE);
+        pass_garbage(p, way, 0, COLO_GARBAGE_SIZE);
         break;
     case COLO_LONG:
-        if (pass_header(p, COLO_MSG_DEVICES, COLO_GARBAGE_SIZE)) {
-            pass_garbage(p, 0xcc, COLO_GARBAGE_SIZE);
+        if (pass_header(p, way, COLO_MSG_DEVICES, COLO_GARBAGE_SIZE)) {
+            pass_garbage(p, way, 0xcc, COLO_GARBAGE_SIZE);
         }
         break;
     case COLO_FLOOD:
-        while (!is_ending(p) && pass_header(p, COLO_MSG_ALIVE, 0)) {
+        while (!is_ending(p) && pass_header(p, way, COLO_MSG_ALIVE, 0)) {
             /* and another one */
         }
         break;
     case COLO_DRIP:
-        drip(p, rest, size);
+        drip(p, way, rest, size);
         break;
     case COLO_SLOW:
         g_usleep(COLO_DRIP_MS * 1000);
-        colo_relay_pass(p->relay, p->way, rest, size);
+        colo_relay_pass(p->relay, way, rest, size);
         break;
     default:
         break;
     }
 }
 
+/*
+ * *@all bytes at @data have come on @way, *@size of them may pass.  It may read MARK
+ * more.  True: that was it, the fault happens now.
+ */
+static bool meets_fault(ColoProxy *p, int way, uint8_t *data, size_t *size,
+                        size_t *all)
+{
+    Trap *t = &p->traps[way];
+    bool hit = false;
+
+    g_mutex_lock(&p->lock);
+    if (t->armed && !t->hit) {
+        *all = complete_mark(t, colo_relay_fd(p->relay, way), data, *all);
+        *size = may_pass(t, data, *all);
+        hit = t->hit;
+        if (hit && p->at_hit) {
+            p->at_hit(p->opaque, way);
+        }
+    } else if (t->hit && t->fault == COLO_SLOW) {
+        *size = 0;
+        hit = true;
+    }
+    g_mutex_unlock(&p->lock);
+    return hit;
+}
+
 /* ColoRelayForward */
 static bool forward(void *opaque, int way)
 {
     ColoProxy *p = opaque;
-    int fd = colo_relay_fd(p->relay, way);
+    Trap *t = &p->traps[way];
     uint8_t data[65536 + MARK];
-    ssize_t n = recv(fd, data, sizeof(data) - MARK, 0);
-    bool hit = false;
+    ssize_t n = recv(colo_relay_fd(p->relay, way), data, sizeof(data) - MARK, 0);
     size_t size, all;
 
     if (n <= 0) {
         return false;
     }
     size = all = n;
-    g_mutex_lock(&p->lock);
-    if (p->armed && p->way == way) {
-        all = complete_mark(p, fd, data, size);
-        size = may_pass(p, data, all);
-        hit = p->hit;
+    if (!meets_fault(p, way, data, &size, &all)) {
+        /* Who does not read any more has said why: that, and the end, come next */
+        colo_relay_pass(p->relay, way, data, size);
+        return true;
     }
-    g_mutex_unlock(&p->lock);
-
     if (!colo_relay_pass(p->relay, way, data, size)) {
         return false;
     }
-    if (hit) {
-        do_fault(p, data + size, all - size);
+    if (is_about_message(t->fault)) {
+        return change_message(p, way, t, data + size, all - size);
     }
-    return !hit || p->fault == COLO_SLOW;
+    do_fault(p, way, t->fault, data + size, all - size);
+    p->ended_by = t->fault;
+    return t->fault == COLO_SLOW;
+}
+
+/* P has ended, as the test wants it, or the test has. */
+static void await_primary_end(ColoProxy *p)
+{
+    struct pollfd pfd = { .fd = colo_relay_fd(p->relay, COLO_TO_SECONDARY) };
+
+    while (!is_ending(p) && poll(&pfd, 1, 10) == 0) {
+        /* POLLHUP comes unasked */
+    }
 }
 
 /* ColoRelayCuts */
@@ -180,7 +280,10 @@ static bool cuts(void *opaque)
 {
     ColoProxy *p = opaque;
 
-    return !p->hit || p->fault == COLO_CUT;
+    if (p->ended_by == COLO_KILL) {
+        await_primary_end(p);
+    }
+    return p->ended_by == COLO_CUT || p->ended_by == COLO_KILL;
 }
 
 ColoProxy *colo_proxy_new(const char *front, const char *back)
@@ -195,13 +298,23 @@ ColoProxy *colo_proxy_new(const char *front, const char *back)
 void colo_proxy_arm(ColoProxy *p, ColoProxyWay way, ColoMsgType type,
                     size_t bytes, ColoProxyFault fault)
 {
+    Trap *t = &p->traps[way];
+
     g_mutex_lock(&p->lock);
-    g_assert(!p->armed);
-    p->armed = true;
-    p->way = way;
-    p->fault = fault;
-    p->bytes = bytes;
-    put_mark(p->mark, type);
+    g_assert(!t->armed);
+    t->armed = true;
+    t->fault = fault;
+    t->bytes = is_about_message(fault) ? 0 : bytes;
+    t->from = bytes;
+    put_mark(t->mark, type);
+    g_mutex_unlock(&p->lock);
+}
+
+void colo_proxy_at_hit(ColoProxy *p, ColoProxyAtHit *at_hit, void *opaque)
+{
+    g_mutex_lock(&p->lock);
+    p->at_hit = at_hit;
+    p->opaque = opaque;
     g_mutex_unlock(&p->lock);
 }
 
@@ -210,7 +323,8 @@ bool colo_proxy_hit(ColoProxy *p)
     bool hit;
 
     g_mutex_lock(&p->lock);
-    hit = p->hit;
+    hit = p->traps[0].armed == p->traps[0].hit &&
+          p->traps[1].armed == p->traps[1].hit;
     g_mutex_unlock(&p->lock);
     return hit;
 }
@@ -225,14 +339,21 @@ void colo_proxy_free(ColoProxy *p)
     g_free(p);
 }
 
+ColoProxy *colo_proxy_add(ColoPair *pair, const char *args)
+{
+    g_autofree char *front = NULL, *back = NULL;
+
+    colo_pair_add_secondary(pair, args);
+    front = g_strdup_printf("%s/s%d.migrate", pair->dir, pair->lives);
+    back = g_strdup_printf("%s/s%d.behind", pair->dir, pair->lives);
+    g_assert(!rename(front, back));
+    return colo_proxy_new(front, back);
+}
+
 ColoPair *colo_proxy_pair(const char *machine, ColoProxy **proxy)
 {
     ColoPair *pair = colo_pair_new(machine, COLO_NO_DISK, COLO_NO_TIMER);
-    g_autofree char *front = g_strdup_printf("%s/s1.migrate", pair->dir);
-    g_autofree char *back = g_strdup_printf("%s/s1.behind", pair->dir);
 
-    colo_pair_add_secondary(pair, "");
-    g_assert(!rename(front, back));
-    *proxy = colo_proxy_new(front, back);
+    *proxy = colo_proxy_add(pair, "");
     return pair;
 }

@@ -27,11 +27,18 @@ typedef enum { COLO_TO_SECONDARY, COLO_TO_PRIMARY } ColoProxyWay;
 typedef enum {
     COLO_CUT,           /* both connections are closed */
     COLO_FREEZE,        /* nothing moves any more, both ways, nothing closes */
+    COLO_KILL,          /* the same; as soon as P has ended, S's end closes, too */
     COLO_GARBAGE,       /* zeroes come instead of the rest, then nothing */
     COLO_LONG,          /* so does a DEVICES, as long as is allowed to a primary */
     COLO_FLOOD,         /* so does ALIVE after ALIVE, as fast as it goes */
     COLO_DRIP,          /* the rest comes a byte at a time, COLO_DRIP_MS apart */
     COLO_SLOW,          /* it comes 64 KiB at a time at most, COLO_DRIP_MS apart */
+
+    /* Of the whole message, which is no stream; all goes on after that */
+    COLO_REPEAT,        /* it comes twice */
+    COLO_GARBLE,        /* zeroes come instead of the rest of its payload */
+    COLO_VERSION,       /* HELLO is of the next version of the protocol */
+    COLO_STOCK,         /* its first word is that of QEMU's stock COLO */
 } ColoProxyFault;
 
 #define COLO_DRIP_MS 1000
@@ -45,15 +52,22 @@ ColoProxy *colo_proxy_new(const char *front, const char *back);
 /*
  * The next message of @type on @way, not counting what has passed, and @bytes
  * of it and what follows are passed on, then the fault happens.  0: not even
- * its first byte.
+ * its first byte.  One fault for each way.
  */
 void colo_proxy_arm(ColoProxy *proxy, ColoProxyWay way, ColoMsgType type,
                     size_t bytes, ColoProxyFault fault);
 
-/* Whether the fault has happened */
+/* In the proxy's thread: the fault happens, before the last bytes are passed on. */
+typedef void ColoProxyAtHit(void *opaque, ColoProxyWay way);
+void colo_proxy_at_hit(ColoProxy *proxy, ColoProxyAtHit *at_hit, void *opaque);
+
+/* Whether the fault has happened, or both have */
 bool colo_proxy_hit(ColoProxy *proxy);
 
 void colo_proxy_free(ColoProxy *proxy);
+
+/* Add a secondary (@args: more for QEMU) to which P replicates through the proxy. */
+ColoProxy *colo_proxy_add(ColoPair *pair, const char *args);
 
 /*
  * A primary and a secondary on @machine which do not replicate yet; when they do,

@@ -10,20 +10,13 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
-#include <poll.h>
 #include "libqtest.h"
-#include "qapi/error.h"
-#include "qemu/bswap.h"
-#include "qemu/sockets.h"
-#include "colo-guest.h"
+#include "colo-output.h"
 #include "colo-query.h"
 
 #define NS_PER_MS ((int64_t)1000 * 1000)
 /* What a guest always gets between two checkpoints: migration/colo-trigger.h */
 #define SPACING_NS (1 * NS_PER_MS)
-
-#define FRAME_LEN 60
-#define FLOW_MAX 64             /* frames of a flow that may wait */
 
 /* How often the comparison asks again for a checkpoint that does not come */
 #define AGAIN_MS 1000
@@ -34,96 +27,30 @@
 #define EPOCH_MIB 128
 #define WRITE_MIB 4
 
-/* What P's guest would send, what S's would, and what leaves */
-typedef struct Wire {
-    ColoPair *pair;
-    int primary, secondary, out;
-} Wire;
-
-static int add_socket(ColoPair *pair, const char *id)
+static ColoOutput *start(unsigned again_ms)
 {
-    g_autofree char *path = g_build_filename(pair->dir, id, NULL);
-    int fd;
+    ColoPair *pair = colo_pair_new("pc", COLO_NO_DISK, COLO_NO_TIMER);
+    ColoOutput *o = colo_output_new(pair, again_ms);
 
-    colo_side_ok(pair->p, "{'execute': 'chardev-add', 'arguments': {'id': %s, "
-                 "'backend': {'type': 'socket', 'data': {'addr': {'type': "
-                 "'unix', 'data': {'path': %s}}, 'server': true, 'wait': false}"
-                 "}}}", id, path);
-    fd = unix_connect(path, &error_abort);
-    g_assert_cmpint(fd, >=, 0);
-    return fd;
-}
-
-/* Where no checkpoint comes, the comparison asks again each @again_ms. */
-static Wire *wire_new(unsigned again_ms)
-{
-    Wire *w = g_new0(Wire, 1);
-
-    w->pair = colo_pair_new("pc", COLO_NO_DISK, COLO_NO_TIMER);
-    w->primary = add_socket(w->pair, "pri");
-    w->secondary = add_socket(w->pair, "sec");
-    w->out = add_socket(w->pair, "out");
-    /* Nothing is to wait so long for its like, however slow the machine */
-    colo_side_ok(w->pair->p, "{'execute': 'object-add', 'arguments': {"
-                 "'qom-type': 'colo-compare', 'id': 'comp0', 'primary_in': "
-                 "'pri', 'secondary_in': 'sec', 'outdev': 'out', 'iothread': "
-                 "'io0', 'compare_timeout': 600000, 'max_queue_size': %d, "
-                 "'expired_scan_cycle': %u}}", FLOW_MAX, again_ms);
-    colo_pair_add_secondary(w->pair, "");
-    colo_pair_replicate(w->pair);
-    return w;
+    colo_pair_protect(pair);
+    return o;
 }
 
 /* The secondary takes over, and its guest is whole. */
-static void wire_end(Wire *w)
+static void finish(ColoOutput *o)
 {
-    colo_pair_fail_over_to_secondary(w->pair);
-    close(w->primary);
-    close(w->secondary);
-    close(w->out);
-    colo_pair_free(w->pair);
-    g_free(w);
-}
+    ColoPair *pair = o->pair;
 
-/* A frame of an EtherType of nobody's; its text is @content, over and over */
-static void send_frame(int fd, uint8_t content)
-{
-    uint8_t frame[4 + FRAME_LEN] = {
-        0, 0, 0, FRAME_LEN, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 1, 0x88, 0xb5,
-    };
-
-    memset(frame + 18, content, sizeof(frame) - 18);
-    g_assert_cmpint(qemu_write_full(fd, frame, sizeof(frame)), ==, sizeof(frame));
-}
-
-/* The next that leaves is this one. */
-static void expect_frame(Wire *w, uint8_t content)
-{
-    uint8_t frame[4 + FRAME_LEN];
-    size_t got = 0;
-
-    while (got < sizeof(frame)) {
-        struct pollfd p = { .fd = w->out, .events = POLLIN };
-        ssize_t n;
-
-        if (poll(&p, 1, COLO_WAIT_MS) != 1) {
-            colo_fail("frame %u of the primary does not leave", content);
-        }
-        n = read(w->out, frame + got, sizeof(frame) - got);
-        if (n <= 0) {
-            colo_fail("the comparison has closed its output");
-        }
-        got += n;
-    }
-    g_assert_cmpuint(frame[18], ==, content);
-    g_assert_cmpuint(frame[sizeof(frame) - 1], ==, content);
+    colo_pair_fail_over_to_secondary(pair);
+    colo_output_free(o);
+    colo_pair_free(pair);
 }
 
 /* Each guest sends something else. */
-static void differ(Wire *w, uint8_t content)
+static void differ(ColoOutput *o, uint8_t content)
 {
-    send_frame(w->primary, content);
-    send_frame(w->secondary, ~content);
+    colo_output_send(o->primary, content);
+    colo_output_send(o->secondary, ~content);
 }
 
 /*
@@ -223,18 +150,18 @@ static void expect_holds(ColoSide *side)
 static void test_storm(void)
 {
     const unsigned rounds = 200;
-    Wire *w = wire_new(AGAIN_MS);
+    ColoOutput *o = start(AGAIN_MS);
     int64_t start = g_get_monotonic_time();
 
     for (unsigned i = 0; i < rounds; i++) {
-        differ(w, i);
-        expect_frame(w, i);
+        differ(o, i);
+        colo_output_expect(o, i);
     }
-    expect_share(w->pair->p, rounds, start);
-    expect_only(w->pair->p, "mismatch", rounds, most(rounds, start));
-    colo_query_settle(w->pair);
-    expect_holds(w->pair->p);
-    wire_end(w);
+    expect_share(o->pair->p, rounds, start);
+    expect_only(o->pair->p, "mismatch", rounds, most(rounds, start));
+    colo_query_settle(o->pair);
+    expect_holds(o->pair->p);
+    finish(o);
 }
 
 /* The same where each pause is long, because the secondary stands still. */
@@ -242,48 +169,48 @@ static void test_storm_slow(void)
 {
     const int pause_ms = 300;
     const unsigned rounds = 5;
-    Wire *w = wire_new(AGAIN_NEVER_MS);
+    ColoOutput *o = start(AGAIN_NEVER_MS);
     int64_t start = g_get_monotonic_time(), sum, max;
 
     for (unsigned i = 0; i < rounds; i++) {
-        unsigned stops = colo_side_count(w->pair->p, "STOP");
+        unsigned stops = colo_side_count(o->pair->p, "STOP");
 
-        colo_side_freeze(w->pair->s, true);
-        differ(w, i);
-        colo_side_await(w->pair->p, "STOP", stops + 1, COLO_WAIT_MS);
+        colo_side_freeze(o->pair->s, true);
+        differ(o, i);
+        colo_side_await(o->pair->p, "STOP", stops + 1, COLO_WAIT_MS);
         g_usleep(pause_ms * 1000);
-        colo_side_freeze(w->pair->s, false);
-        expect_frame(w, i);
+        colo_side_freeze(o->pair->s, false);
+        colo_output_expect(o, i);
         /* It has told P that its guest runs: the next one may begin. */
-        colo_query_await_epoch(w->pair->s, i + 1);
+        colo_query_await_epoch(o->pair->s, i + 1);
     }
-    expect_share(w->pair->p, rounds, start);
-    get_pauses(w->pair->p, rounds, &sum, &max);
+    expect_share(o->pair->p, rounds, start);
+    get_pauses(o->pair->p, rounds, &sum, &max);
     g_assert_cmpint(sum, >=, rounds * pause_ms * NS_PER_MS);
-    expect_only(w->pair->p, "mismatch", rounds, rounds);
-    expect_holds(w->pair->p);
-    wire_end(w);
+    expect_only(o->pair->p, "mismatch", rounds, rounds);
+    expect_holds(o->pair->p);
+    finish(o);
 }
 
 /* More frames than a flow's queue holds, and none of the secondary's */
 static void test_queue(void)
 {
-    const unsigned count = FLOW_MAX + 16;
-    Wire *w = wire_new(AGAIN_NEVER_MS);
+    const unsigned count = COLO_OUTPUT_QUEUE + 16;
+    ColoOutput *o = start(AGAIN_NEVER_MS);
 
     for (unsigned i = 0; i < count; i++) {
-        send_frame(w->primary, i);
+        colo_output_send(o->primary, i);
     }
-    colo_query_await_count(w->pair->p, "queue", 1);
+    colo_query_await_count(o->pair->p, "queue", 1);
     /* Those that came after its end are not too many: they wait. */
-    colo_pair_request_checkpoint(w->pair);
+    colo_pair_request_checkpoint(o->pair);
     for (unsigned i = 0; i < count; i++) {
-        expect_frame(w, i);
+        colo_output_expect(o, i);
     }
-    g_assert_cmpint(colo_query_count(w->pair->p, "queue"), ==, 1);
-    g_assert_cmpint(colo_query_count(w->pair->p, "mismatch"), ==, 0);
-    expect_holds(w->pair->p);
-    wire_end(w);
+    g_assert_cmpint(colo_query_count(o->pair->p, "queue"), ==, 1);
+    g_assert_cmpint(colo_query_count(o->pair->p, "mismatch"), ==, 0);
+    expect_holds(o->pair->p);
+    finish(o);
 }
 
 /*
@@ -293,21 +220,21 @@ static void test_queue(void)
 static void test_queue_again(void)
 {
     const int pause_ms = 300;
-    Wire *w = wire_new(AGAIN_SOON_MS);
+    ColoOutput *o = start(AGAIN_SOON_MS);
 
-    colo_side_freeze(w->pair->s, true);
-    for (unsigned i = 0; i <= FLOW_MAX; i++) {
-        send_frame(w->primary, i);
+    colo_side_freeze(o->pair->s, true);
+    for (unsigned i = 0; i <= COLO_OUTPUT_QUEUE; i++) {
+        colo_output_send(o->primary, i);
     }
-    colo_side_await(w->pair->p, "STOP", 1, COLO_WAIT_MS);
+    colo_side_await(o->pair->p, "STOP", 1, COLO_WAIT_MS);
     g_usleep(pause_ms * 1000);
-    colo_side_freeze(w->pair->s, false);
-    for (unsigned i = 0; i <= FLOW_MAX; i++) {
-        expect_frame(w, i);
+    colo_side_freeze(o->pair->s, false);
+    for (unsigned i = 0; i <= COLO_OUTPUT_QUEUE; i++) {
+        colo_output_expect(o, i);
     }
-    colo_query_await_epoch(w->pair->s, 2);
-    expect_only(w->pair->p, "queue", 2, 2);
-    wire_end(w);
+    colo_query_await_epoch(o->pair->s, 2);
+    expect_only(o->pair->p, "queue", 2, 2);
+    finish(o);
 }
 
 static void write_disk(ColoPair *pair, unsigned mib, uint8_t pattern)
