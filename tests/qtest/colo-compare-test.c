@@ -8,7 +8,9 @@
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
 #include "qemu/sockets.h"
+#include "qapi/error.h"
 #include "qapi/qmp/qdict.h"
+#include "qapi/qmp/qjson.h"
 #include "colo-compare-rig.h"
 
 static Rig *colo_compare(const char *options)
@@ -277,7 +279,8 @@ static void test_object_add(void)
         g_autofree char *command = g_strdup_printf(
             "{'execute': 'object-add', 'arguments': {'qom-type': "
             "'colo-compare', 'id': 'c0', 'iothread': 'io', %s}}", bad[i]);
-        QDict *answer = qtest_qmp(rig->qts, command);
+        QDict *answer = qtest_qmp(rig->qts, "%p",
+                                  qobject_from_json(command, &error_abort));
 
         g_test_message("%s", bad[i]);
         g_assert(qdict_haskey(answer, "error"));

@@ -6,7 +6,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
+#include "qapi/error.h"
 #include "qapi/qmp/qdict.h"
+#include "qapi/qmp/qjson.h"
 #include "colo-compare-rig.h"
 
 /* What f0 reads counts as sent by the guest; c0 is next on its way out */
@@ -125,7 +127,8 @@ static void test_filter_object_add(void)
         g_autofree char *command = g_strdup_printf(
             "{'execute': 'object-add', 'arguments': {'qom-type': "
             "'filter-compare', 'id': 'c0', %s}}", bad[i]);
-        QDict *answer = qtest_qmp(rig->qts, command);
+        QDict *answer = qtest_qmp(rig->qts, "%p",
+                                  qobject_from_json(command, &error_abort));
 
         g_test_message("%s", bad[i]);
         g_assert(qdict_haskey(answer, "error"));
