@@ -200,7 +200,8 @@ typedef struct {
     ColoProxyFault fault;
     bool by_primary;            /* who refuses it ... */
     const char *reason;         /* ... and why; NULL: nobody says so */
-    bool both;                  /* S can go on, too, for it has heard HELLO */
+    bool both;                  /* S can go on, too, for it has heard HELLO, */
+    bool either;                /* or may have */
 } BeginCase;
 
 #define NEXT_VERSION "speaks version 6 of the checkpoint protocol, this QEMU " \
@@ -216,13 +217,15 @@ static const BeginCase begin_cases[] = {
     { "in-hello-text", TO_S, COLO_MSG_HELLO, H + 9, COLO_CUT },
     { "running", TO_P, COLO_MSG_RUNNING, 0, COLO_CUT, .both = true },
     { "in-running", TO_P, COLO_MSG_RUNNING, 10, COLO_CUT, .both = true },
+    { "killed-running", TO_P, COLO_MSG_RUNNING, 0, COLO_KILL, .both = true },
+    { "killed-in-running", TO_P, COLO_MSG_RUNNING, 10, COLO_KILL, .both = true },
     /* Nothing moves any more: P's guest does not wait for long */
     { "frozen-greeting", TO_P, COLO_MSG_HELLO, 0, COLO_FREEZE },
     { "frozen-in-greeting", TO_P, COLO_MSG_HELLO, 10, COLO_FREEZE },
     { "frozen-hello", TO_S, COLO_MSG_HELLO, 0, COLO_FREEZE },
     { "frozen-in-hello", TO_S, COLO_MSG_HELLO, 10, COLO_FREEZE },
     { "greeting-twice", TO_P, COLO_MSG_HELLO, 0, COLO_REPEAT, true,
-      "the secondary sent HELLO in state A" },
+      "the secondary sent HELLO in state ", .either = true },
     { "hello-twice", TO_S, COLO_MSG_HELLO, 0, COLO_REPEAT, false,
       "the primary sent HELLO in state READY, where it may not", .both = true },
     { "version-of-s", TO_P, COLO_MSG_HELLO, 0, COLO_VERSION, true, NEXT_VERSION },
@@ -235,31 +238,55 @@ static const BeginCase begin_cases[] = {
       "QEMU's stock COLO" },
 };
 
+static ColoModel *begin(const BeginCase *c)
+{
+    ColoModel *m;
+
+    alarm(COLO_CASE_SECONDS);
+    m = colo_model_new("");
+    colo_survivor_set_timeout(m->pair, PEER_TIMEOUT_MS);
+    colo_proxy_arm(m->proxy, c->way, c->type, c->bytes, c->fault);
+    colo_model_begin(m);
+    return m;
+}
+
+/* Both know, and P's guest goes on. */
+static void lose_beginning(ColoModel *m, const BeginCase *c)
+{
+    colo_survivor_await_loss(m->pair, m->proxy, NOTICE_MS);
+    if (c->reason) {
+        expect_reasons(m->pair, c->by_primary, c->reason);
+    }
+    colo_side_until(m->pair->p, "query-status", "status", "running");
+    colo_model_go_on_alone(m);
+}
+
 /*
  * Whoever is left can go on: the secondary as soon as it knows that the primary has
  * begun, and no sooner.
  */
 static void run_begin(const BeginCase *c, ColoSurvivor survivor)
 {
-    ColoProxy *proxy;
-    ColoPair *pair;
+    ColoModel *m = begin(c);
 
-    alarm(COLO_CASE_SECONDS);
-    pair = colo_proxy_pair("pc", &proxy);
-    colo_survivor_set_timeout(pair, PEER_TIMEOUT_MS);
-    colo_proxy_arm(proxy, c->way, c->type, c->bytes, c->fault);
-    colo_pair_migrate(pair);
-    colo_survivor_await_loss(pair, proxy, NOTICE_MS);
-    if (c->reason) {
-        expect_reasons(pair, c->by_primary, c->reason);
+    if (c->fault == COLO_KILL) {
+        colo_survivor_await_fault(m->pair, m->proxy);
+    } else {
+        lose_beginning(m, c);
     }
-    if (!c->both) {
-        colo_survivor_refuses(pair->s, "replication has not begun");
+    if (!c->both && !c->either) {
+        colo_survivor_refuses(m->pair->s, "replication has not begun");
     }
-    colo_survivor_go_on(pair, survivor);
-    colo_proxy_free(proxy);
-    colo_pair_free(pair);
-    alarm(0);
+    if (survivor == PRIMARY) {
+        colo_survivor_go_on(m->pair, PRIMARY);
+        colo_model_expect_primary(m);
+    } else {
+        colo_model_kill(m, false);
+        colo_side_await(m->pair->s, "COLO_LOST", 1, NOTICE_MS);
+        colo_survivor_go_on(m->pair, SECONDARY);
+        colo_model_expect_secondary(m, false);
+    }
+    finish(m);
 }
 
 static void run_begin_p(const void *opaque)
@@ -315,7 +342,9 @@ int main(int argc, char **argv)
     for (int i = 0; i < ARRAY_SIZE(begin_cases); i++) {
         const BeginCase *c = &begin_cases[i];
 
-        add_case("begin", c->name, "/p", c, run_begin_p);
+        if (c->fault != COLO_KILL) {
+            add_case("begin", c->name, "/p", c, run_begin_p);
+        }
         if (c->both) {
             add_case("begin", c->name, "/s", c, run_begin_s);
         }

@@ -48,6 +48,14 @@ void colo_model_free(ColoModel *m)
     g_free(m);
 }
 
+void colo_model_begin(ColoModel *m)
+{
+    colo_guest_fill(m->pair->p, COLO_GUEST_FREE_RAM, OLD_PAGES, 1, OLD_SEED);
+    colo_pair_connect_disk(m->pair);
+    colo_pair_write(m->pair, OLD, AT_BOTH);
+    colo_pair_migrate(m->pair);
+}
+
 void colo_model_commit(ColoModel *m)
 {
     colo_pair_replicate(m->pair);
@@ -88,7 +96,7 @@ void colo_model_kill(ColoModel *m, bool left)
     }
     if (m->went_on) {
         /* P has read it: what it would do with it, it has done. */
-        colo_output_await_held(m->output, left ? 1 : 2);
+        colo_output_await_held(m->output, m->pages && !left ? 2 : 1);
     }
     colo_side_kill(m->pair->p);
     m->pair->p = NULL;
@@ -120,12 +128,14 @@ static void expect_memory(ColoModel *m, unsigned pages, uint8_t seed, uint8_t ow
 
 void colo_model_expect_primary(ColoModel *m)
 {
-    expect_memory(m, m->pages, NEW_SEED, 0);
-    colo_pair_expect(m->pair, NEW, AT_BOTH);
-    colo_pair_expect(m->pair, NEW, AT_NEW);
+    expect_memory(m, m->pages ?: OLD_PAGES, m->pages ? NEW_SEED : OLD_SEED, 0);
+    colo_pair_expect(m->pair, m->pages ? NEW : OLD, AT_BOTH);
+    colo_pair_expect(m->pair, m->pages ? NEW : 0, AT_NEW);
     colo_pair_expect(m->pair, 0, AT_OWN);
     colo_pair_expect(m->pair, m->went_on ? ALONE : 0, AT_ALONE);
-    colo_output_expect(m->output, NEW);
+    if (m->pages) {
+        colo_output_expect(m->output, NEW);
+    }
     if (m->went_on) {
         colo_output_expect(m->output, ALONE);
     }
@@ -133,13 +143,15 @@ void colo_model_expect_primary(ColoModel *m)
 
 void colo_model_expect_secondary(ColoModel *m, bool committed)
 {
+    bool own = m->pages && !committed;
+
     if (committed) {
         expect_memory(m, m->pages, NEW_SEED, 0);
     } else {
-        expect_memory(m, OLD_PAGES, OLD_SEED, OWN_SEED);
+        expect_memory(m, OLD_PAGES, OLD_SEED, own ? OWN_SEED : 0);
     }
     colo_pair_expect(m->pair, committed ? NEW : OLD, AT_BOTH);
     colo_pair_expect(m->pair, committed ? NEW : 0, AT_NEW);
-    colo_pair_expect(m->pair, committed ? 0 : OWN, AT_OWN);
+    colo_pair_expect(m->pair, own ? OWN : 0, AT_OWN);
     colo_pair_expect(m->pair, 0, AT_ALONE);
 }

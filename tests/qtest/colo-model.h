@@ -30,7 +30,7 @@ typedef struct ColoModel {
     ColoPair *pair;
     ColoProxy *proxy;
     ColoOutput *output;
-    unsigned pages;         /* of P's memory that are new */
+    unsigned pages;         /* of P's memory that are new; 0: no guest went on */
     bool went_on;           /* P's guest, after the loss */
 } ColoModel;
 
@@ -38,7 +38,10 @@ typedef struct ColoModel {
 ColoModel *colo_model_new(const char *args);
 void colo_model_free(ColoModel *m);
 
-/* They replicate, and have had a checkpoint. */
+/* The old state is there, and the migration begins; waits for nothing. */
+void colo_model_begin(ColoModel *m);
+
+/* Instead: they replicate, and have had a checkpoint. */
 void colo_model_commit(ColoModel *m);
 
 /* Both guests go on; P's writes to @pages pages at least. */
