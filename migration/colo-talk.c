@@ -93,6 +93,10 @@ static bool hear(ColoTalk *t, Error **errp)
         if (!heard(t, &msg, errp)) {
             return false;
         }
+        if (msg.type == COLO_MSG_COMMITTED) {
+            /* That counts, whatever comes after it, be it the end */
+            return true;
+        }
     }
     if (ret < 0) {
         return false;
@@ -106,13 +110,18 @@ static bool hear(ColoTalk *t, Error **errp)
     return true;
 }
 
-bool colo_talk_attend(ColoTalk *t, int64_t ns, Error **errp)
+static bool listen_for(ColoTalk *t, int64_t ns, Error **errp)
 {
     int64_t left = colo_debt_left(&t->debt, now_ns(),
                                   colo_channel_get_timeout() * 1000000LL);
 
     colo_channel_wait(t->link.channel, MIN(ns, left));
-    return !t->over(errp) && hear(t, errp) && say_alive(t, errp);
+    return !t->over(errp) && hear(t, errp);
+}
+
+bool colo_talk_attend(ColoTalk *t, int64_t ns, Error **errp)
+{
+    return listen_for(t, ns, errp) && say_alive(t, errp);
 }
 
 bool colo_talk_await(ColoTalk *t, ColoSessionState state, Error **errp)
@@ -132,7 +141,7 @@ bool colo_talk_await_commit(ColoTalk *t, Error **errp)
 
     colo_debt_expect(&t->debt, now_ns());
     while (t->link.session.epoch == epoch) {
-        if (!colo_talk_attend(t, COLO_ALIVE_NS, errp)) {
+        if (!listen_for(t, COLO_ALIVE_NS, errp)) {
             return false;
         }
     }

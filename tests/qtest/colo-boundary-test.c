@@ -170,10 +170,11 @@ static void run_repeat(const RepeatCase *c, ColoSurvivor survivor)
         colo_survivor_go_on(m->pair, PRIMARY);
         colo_model_expect_primary(m);
     } else {
-        /* If it hears COMMITTED twice at once it may take it for none. */
         bool told = !colo_output_held(m->output);
 
         g_assert(c->committed || !told);
+        /* A COMMITTED that was on its way as S ended may be lost with that. */
+        g_assert(told || !c->committed || c->way == TO_S);
         colo_model_kill(m, told);
         colo_survivor_go_on(m->pair, SECONDARY);
         colo_model_expect_secondary(m, c->committed);

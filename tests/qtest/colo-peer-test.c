@@ -108,15 +108,12 @@ static bool is_committed(const FaultCase *c)
     return c->type == COLO_MSG_COMMITTED || c->type == COLO_MSG_RUNNING;
 }
 
-/*
- * Before that nothing has left P.  After that it may have: where P finds COMMITTED
- * and the end of the connection at once, it takes both for the loss.
- */
+/* Until P has heard that nothing has left it; then it has, though the end came at once. */
 static bool has_left(ColoModel *m, const FaultCase *c)
 {
     bool left = !colo_output_held(m->output);
 
-    g_assert(!left || c->type == COLO_MSG_RUNNING);
+    g_assert(left == (c->type == COLO_MSG_RUNNING));
     return left;
 }
 
