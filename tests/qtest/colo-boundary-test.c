@@ -304,12 +304,11 @@ static void run_begin_s(const void *opaque)
  * What the secondary has committed can't be loaded, as it is garbage: it says
  * so, and that it can't take over; the primary can, and knows.
  */
-static void run_unfit(const void *opaque)
+static void become_unfit(ColoProxyFault fault, size_t bytes)
 {
-    size_t bytes = GPOINTER_TO_SIZE(opaque);
     ColoModel *m = start(IN_CHECKPOINT);
 
-    go_on_to(m, TO_S, COLO_MSG_DEVICES, H + bytes, COLO_GARBLE, IN_CHECKPOINT, 0);
+    go_on_to(m, TO_S, COLO_MSG_DEVICES, H + bytes, fault, IN_CHECKPOINT, 0);
     colo_survivor_await_loss(m->pair, m->proxy, NOTICE_MS);
     expect_reasons(m->pair, false, "the primary's device state can't be loaded");
     colo_survivor_refuses(m->pair->s, "device state can't be loaded");
@@ -317,6 +316,17 @@ static void run_unfit(const void *opaque)
     colo_survivor_go_on(m->pair, PRIMARY);
     colo_model_expect_primary(m);
     finish(m);
+}
+
+static void run_unfit(const void *opaque)
+{
+    become_unfit(COLO_GARBLE, GPOINTER_TO_SIZE(opaque));
+}
+
+/* Neither does a primary reach the secondary's disks that way */
+static void run_section(const void *opaque)
+{
+    become_unfit(COLO_SECTION, 0);
 }
 
 static void add_case(const char *kind, const char *name, const char *survivor,
@@ -352,5 +362,6 @@ int main(int argc, char **argv)
     }
     add_case("unfit", "begin", "", GSIZE_TO_POINTER(0), run_unfit);
     add_case("unfit", "middle", "", GSIZE_TO_POINTER(5000), run_unfit);
+    add_case("unfit", "section", "", NULL, run_section);
     return g_test_run();
 }

@@ -108,7 +108,7 @@ static bool is_committed(const FaultCase *c)
     return c->type == COLO_MSG_COMMITTED || c->type == COLO_MSG_RUNNING;
 }
 
-/* Until P has heard that nothing has left it; then it has, though the end came at once. */
+/* Not before P has heard that; then it has, though the end comes at once. */
 static bool has_left(ColoModel *m, const FaultCase *c)
 {
     bool left = !colo_output_held(m->output);

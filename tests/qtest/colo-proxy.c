@@ -38,7 +38,7 @@ struct ColoProxy {
 /* Those which are done to a whole message, and after which all goes on */
 static bool is_about_message(ColoProxyFault fault)
 {
-    return fault == COLO_REPEAT || fault == COLO_GARBLE ||
+    return fault == COLO_REPEAT || fault == COLO_GARBLE || fault == COLO_SECTION ||
            fault == COLO_VERSION || fault == COLO_STOCK;
 }
 
@@ -148,6 +148,14 @@ static GByteArray *whole_message(int fd, const uint8_t *rest, size_t size)
     return bytes;
 }
 
+/*
+ * As migration/block-dirty-bitmap.c has it: a whole section, of which a bitmap begins,
+ * with the name "b", on the disk colo-disk0; its granularity is 3.
+ */
+static const uint8_t bitmap_section[] =
+    "\x04" "\0\0\0\0" "\x0c" "dirty-bitmap" "\0\0\0\0" "\0\0\0\1"
+    "\x1c" "\x0a" "colo-disk0" "\1" "b" "\0\0\0\3";
+
 /* False: the connection has ended. */
 static bool change_message(ColoProxy *p, int way, const Trap *t,
                            const uint8_t *rest, size_t size)
@@ -167,6 +175,10 @@ static bool change_message(ColoProxy *p, int way, const Trap *t,
     case COLO_GARBLE:
         g_assert_cmpuint(t->from, <, length);
         memset(bytes->data + t->from, 0, length - t->from);
+        break;
+    case COLO_SECTION:
+        g_assert_cmpuint(sizeof(bitmap_section), <, length - COLO_MSG_HEADER);
+        memcpy(bytes->data + COLO_MSG_HEADER, bitmap_section, sizeof(bitmap_section));
         break;
     case COLO_VERSION:
         stl_be_p(bytes->data + COLO_MSG_HEADER, COLO_PROTOCOL_VERSION + 1);

@@ -37,6 +37,7 @@ typedef enum {
     /* Of the whole message, which is no stream; all goes on after that */
     COLO_REPEAT,        /* it comes twice */
     COLO_GARBLE,        /* zeroes come instead of the rest of its payload */
+    COLO_SECTION,       /* a DEVICES begins with an impossible bitmap of a disk */
     COLO_VERSION,       /* HELLO is of the next version of the protocol */
     COLO_STOCK,         /* its first word is that of QEMU's stock COLO */
 } ColoProxyFault;
