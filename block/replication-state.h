@@ -56,5 +56,4 @@ typedef enum ReplVerdict {
 ReplVerdict repl_event(ReplRole role, ReplStage *stage, ReplEvent event,
                        Error **errp);
 
-
 #endif

@@ -119,7 +119,8 @@ void colo_session_init(ColoSession *session);
  *
  * ALIVE, BACKGROUND and RUNNING carry the epoch committed last, STOP, RAM,
  * DEVICES and COMMITTED the one that the checkpoint begins; COMMITTED makes
- * this the current one.
+ * this the current one.  That of ALIVE and ERROR, which may cross a message of the
+ * other side, is not looked at.
  */
 bool colo_session_step(ColoSession *session, ColoRole from,
                        const ColoMsg *msg, Error **errp);

@@ -6,22 +6,19 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
-#include "accel/tcg/tb-context.h"
 #include "cpu.h"
 #include "exec/exec-all.h"
 #include "exec/ram_addr.h"
 #include "sysemu/tcg.h"
-#include "tcg/tcg.h"
 #include "colo-ram.h"
 #include "colo-ram-code.h"
+#ifdef CONFIG_TCG
+#include "accel/tcg/tb-context.h"
+#include "tcg/tcg.h"
+#endif
 
 /* This thread has written RAM and dropped the code translated from it. */
 static __thread bool current;
-
-/* As it was when a flush of all code was last seen; the COLO thread */
-static struct {
-    unsigned flushes, invalidated;
-} seen;
 
 /* Where there is no code the bit is set */
 bool colo_code_is_from(ram_addr_t start, ram_addr_t size)
@@ -52,13 +49,22 @@ void colo_code_write_back(RAMBlock *rb, ram_addr_t offset)
         end--;
     }
     memcpy(dst + first, src + first, end - first);
-    tb_invalidate_phys_range(start + first, start + end);
+    if (tcg_enabled()) {
+        /* Not called without; this says so to the linker */
+        tb_invalidate_phys_range(start + first, start + end);
+    }
 }
 
 void colo_code_set_current(bool value)
 {
     current = value;
 }
+
+#ifdef CONFIG_TCG
+/* As it was when a flush of all code was last seen; the COLO thread */
+static struct {
+    unsigned flushes, invalidated;
+} seen;
 
 static bool is_stale(void)
 {
@@ -70,8 +76,15 @@ static bool is_stale(void)
         seen.invalidated = invalidated;
     }
     return colo_code_is_stale(tcg_code_size(), tcg_nb_tbs(),
-                                     invalidated - seen.invalidated);
+                              invalidated - seen.invalidated);
 }
+#else
+/* A build for KVM alone has not even TCG's headers. */
+static bool is_stale(void)
+{
+    return false;
+}
+#endif
 
 void colo_ram_tb_flush(CPUState *cpu)
 {
